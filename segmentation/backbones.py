@@ -1,0 +1,341 @@
+"""Backbones: from an image to the maps that the pyramid, the auxiliary head and retrieval read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.mobilenetv2 import mobilenet_v2
+
+from segmentation.errors import ConfigError
+
+
+class BackboneMaps(NamedTuple):
+    """What a backbone computes of a batch.
+
+    Attributes:
+        aux: (B, A, h, w) map of the last-but-one stage, for the auxiliary head.
+        last: (B, C, h, w) map of the last stage, for the pyramid.
+        general: (B, F, h', w') map whose means describe pictures for retrieval, or None.
+    """
+
+    aux: Tensor
+    last: Tensor
+    general: Tensor | None
+
+
+class Backbone(nn.Module):
+    """Common face of all backbones.
+
+    Attributes:
+        aux_channels, out_channels, general_channels: widths of the three maps.
+        output_stride: input pixels per cell of `last`.
+    """
+
+    aux_channels: int
+    out_channels: int
+    general_channels: int
+    output_stride: int
+
+    def forward(self, image: Tensor, general: bool = True) -> BackboneMaps:
+        """image: (B, 3, H, W) normalised; `general=False` leaves out the retrieval map."""
+        raise NotImplementedError
+
+    def trainable_blocks(self) -> Iterator[nn.Module]:
+        """The blocks a training run may change; the rest stays as it was pretrained."""
+        yield self
+
+
+def _check_stride(output_stride: int) -> None:
+    if output_stride not in (8, 16):
+        raise ConfigError(f"output_stride is 8 or 16, not {output_stride}")
+
+
+# --- ResNet ------------------------------------------------------------------------------------
+
+
+def _conv3x3(inputs: int, outputs: int, stride: int = 1, dilation: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, 3, stride, dilation, dilation, bias=False)
+
+
+class BasicBlock(nn.Module):
+    """Two 3×3 convolutions with a shortcut (He et al., CVPR 2016), for ResNet-18 and 34."""
+
+    expansion = 1
+
+    def __init__(
+        self, inputs: int, width: int, stride: int, dilation: int, downsample: nn.Module | None
+    ) -> None:
+        super().__init__()
+        self.conv1 = _conv3x3(inputs, width, stride, dilation)
+        self.bn1 = nn.BatchNorm2d(width)
+        # Published PSPNets (mmsegmentation) dilate only the first convolution of a basic block.
+        self.conv2 = _conv3x3(width, width)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = downsample
+
+    def forward(self, x: Tensor) -> Tensor:
+        shortcut = x if self.downsample is None else self.downsample(x)
+        x = self.relu(self.bn1(self.conv1(x)))
+        return cast(Tensor, self.relu(self.bn2(self.conv2(x)) + shortcut))
+
+
+class Bottleneck(nn.Module):
+    """1×1, 3×3, 1×1 convolutions with a shortcut; the stride sits on the 3×3 (ResNet-50, 101)."""
+
+    expansion = 4
+
+    def __init__(
+        self, inputs: int, width: int, stride: int, dilation: int, downsample: nn.Module | None
+    ) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = _conv3x3(width, width, stride, dilation)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, width * self.expansion, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(width * self.expansion)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = downsample
+
+    def forward(self, x: Tensor) -> Tensor:
+        shortcut = x if self.downsample is None else self.downsample(x)
+        x = self.relu(self.bn1(self.conv1(x)))
+        x = self.relu(self.bn2(self.conv2(x)))
+        return cast(Tensor, self.relu(self.bn3(self.conv3(x)) + shortcut))
+
+
+def _plain_stem() -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(inplace=True)
+    )
+
+
+def _deep_stem(widths: tuple[int, int, int]) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    inputs = 3
+    for position, width in enumerate(widths):
+        layers += [
+            _conv3x3(inputs, width, stride=2 if position == 0 else 1),
+            nn.BatchNorm2d(width),
+            nn.ReLU(inplace=True),
+        ]
+        inputs = width
+    return nn.Sequential(*layers)
+
+
+class ResNet(Backbone):
+    """ResNet with dilated last stages instead of strides.
+
+    Stages keep torchvision's names (`layer1` … `layer4`). In each dilated stage the first block
+    keeps the dilation that its input had ("contracted"), as in the published PSPNets.
+
+    Args:
+        block: `BasicBlock` or `Bottleneck`.
+        depths: blocks per stage.
+        output_stride: 8 or 16.
+        stem: widths of a deep 3×3 stem ("V1c"), or None for the 7×7 of torchvision.
+    """
+
+    def __init__(
+        self,
+        block: type[BasicBlock] | type[Bottleneck],
+        depths: tuple[int, int, int, int],
+        output_stride: int = 8,
+        stem: tuple[int, int, int] | None = None,
+    ) -> None:
+        super().__init__()
+        _check_stride(output_stride)
+        self.output_stride = output_stride
+        self.stem = _plain_stem() if stem is None else _deep_stem(stem)
+        self.maxpool = nn.MaxPool2d(3, 2, 1)
+        self._inputs = 64 if stem is None else stem[-1]
+        strides = (1, 2, 1, 1) if output_stride == 8 else (1, 2, 2, 1)
+        dilations = (1, 1, 2, 4) if output_stride == 8 else (1, 1, 1, 2)
+        for index, (width, depth) in enumerate(zip((64, 128, 256, 512), depths, strict=True)):
+            stage = self._stage(block, width, depth, strides[index], dilations[index])
+            self.add_module(f"layer{index + 1}", stage)
+        self.aux_channels = 256 * block.expansion
+        self.out_channels = self.general_channels = 512 * block.expansion
+
+    def _stage(
+        self,
+        block: type[BasicBlock] | type[Bottleneck],
+        width: int,
+        depth: int,
+        stride: int,
+        dilation: int,
+    ) -> nn.Sequential:
+        outputs = width * block.expansion
+        downsample: nn.Module | None = None
+        if stride != 1 or self._inputs != outputs:
+            downsample = nn.Sequential(
+                nn.Conv2d(self._inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
+            )
+        first = block(self._inputs, width, stride, max(1, dilation // 2), downsample)
+        rest = [block(outputs, width, 1, dilation, None) for _ in range(depth - 1)]
+        self._inputs = outputs
+        return nn.Sequential(first, *rest)
+
+    def forward(self, image: Tensor, general: bool = True) -> BackboneMaps:
+        x = self.maxpool(self.stem(image))
+        x = self.get_submodule("layer2")(self.get_submodule("layer1")(x))
+        aux = self.get_submodule("layer3")(x)
+        last = self.get_submodule("layer4")(aux)
+        return BackboneMaps(aux, last, last if general else None)
+
+
+# --- MobileNetV2 -------------------------------------------------------------------------------
+
+_AUX_BLOCK = 13  # last block of 96 channels, the last-but-one stage
+_LAST_BLOCK = 17  # last inverted residual, 320 channels; 18 is the 1×1 convolution to 1280
+
+
+def _dilate(blocks: dict[int, nn.Module], output_stride: int) -> None:
+    """Turn the strides of MobileNetV2's late stages into dilations, in place (contracted)."""
+    first_dilated = {8: (7, 14), 16: (14,)}[output_stride]
+    dilation = 1
+    for index in sorted(blocks):
+        entering = dilation
+        if index in first_dilated:
+            dilation *= 2
+        for module in blocks[index].modules():
+            if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3):
+                if index in first_dilated:
+                    module.stride = (1, 1)
+                rate = entering if index in first_dilated else dilation
+                module.dilation = module.padding = (rate, rate)
+
+
+class MobileNetV2(Backbone):
+    """MobileNetV2 (Sandler et al., CVPR 2018) with dilated late stages and an untouched twin of them.
+
+    A small labelled set makes a fine-tuned backbone forget what retrieval needs. So the blocks from
+    `branch_at` on exist twice: `parser` ones, which learn to parse, and the pretrained ones in
+    `features`, which stay as they are and give the general map through the 1×1 convolution to 1280
+    channels. Blocks before `branch_at` are shared and frozen. `features` keeps torchvision's keys.
+
+    Args:
+        output_stride: 8 or 16, of the parser's blocks. The general map always has stride 16.
+        branch_at: first doubled block (7 or 14 are stage borders), or None: nothing is doubled and
+            every block is the parser's.
+    """
+
+    aux_channels = 96
+    out_channels = 320
+    general_channels = 1280
+
+    def __init__(self, output_stride: int = 16, branch_at: int | None = 7) -> None:
+        super().__init__()
+        _check_stride(output_stride)
+        if branch_at is not None and not (
+            1 <= branch_at <= (7 if output_stride == 8 else _AUX_BLOCK + 1)
+        ):
+            raise ConfigError(f"branch_at={branch_at} does not go with stride {output_stride}")
+        self.output_stride = output_stride
+        self.branch_at = branch_at
+        self.features = mobilenet_v2(weights=None).features
+        blocks = dict(enumerate(self.features))
+        if branch_at is None:
+            _dilate(blocks, output_stride)
+            return
+        _dilate(blocks, 16)
+        late = {i: mobilenet_v2(weights=None).features[i] for i in range(branch_at, _LAST_BLOCK + 1)}
+        _dilate({i: late.get(i, nn.Identity()) for i in range(_LAST_BLOCK + 1)}, output_stride)
+        self.parser = nn.ModuleDict({str(index): block for index, block in late.items()})
+
+    def reset_parser(self) -> None:
+        """Start the parser's blocks from the pretrained ones."""
+        if self.branch_at is not None:
+            for index, block in self.parser.items():
+                block.load_state_dict(self.features[int(index)].state_dict())
+
+    def trainable_blocks(self) -> Iterator[nn.Module]:
+        if self.branch_at is None:
+            yield self
+        else:
+            yield from self.parser.values()
+
+    def _parser_block(self, index: int) -> nn.Module:
+        if self.branch_at is None or index < self.branch_at:
+            return self.features[index]
+        return self.parser[str(index)]
+
+    def forward(self, image: Tensor, general: bool = True) -> BackboneMaps:
+        x = shared = image
+        aux = image
+        for index in range(_LAST_BLOCK + 1):
+            if index == self.branch_at:
+                shared = x
+            x = self._parser_block(index)(x)
+            if index == _AUX_BLOCK:
+                aux = x
+        if not general:
+            return BackboneMaps(aux, x, None)
+        if self.branch_at is None:
+            return BackboneMaps(aux, x, self.features[_LAST_BLOCK + 1](x))
+        return BackboneMaps(aux, x, self.features[self.branch_at :](shared))
+
+
+_RESNETS: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int, int]]] = {
+    "resnet18": (BasicBlock, (2, 2, 2, 2)),
+    "resnet34": (BasicBlock, (3, 4, 6, 3)),
+    "resnet50": (Bottleneck, (3, 4, 6, 3)),
+    "resnet101": (Bottleneck, (3, 4, 23, 3)),
+}
+
+BACKBONES = (*_RESNETS, "mobilenet_v2")
+
+
+def build_backbone(
+    name: str,
+    output_stride: int,
+    *,
+    stem: tuple[int, int, int] | None = None,
+    branch_at: int | None = None,
+) -> Backbone:
+    """Backbone `name` of `BACKBONES`, with random weights; ConfigError for an unknown name."""
+    if name == "mobilenet_v2":
+        return MobileNetV2(output_stride, branch_at)
+    if name not in _RESNETS:
+        raise ConfigError(f"unknown backbone {name!r}; known are {', '.join(BACKBONES)}")
+    block, depths = _RESNETS[name]
+    return ResNet(block, depths, output_stride, stem)
+
+
+def freeze_batch_norm(module: nn.Module) -> None:
+    """Keep all running statistics below `module`: small batches would spoil them."""
+
+    def to_eval(child: nn.Module) -> None:
+        if isinstance(child, nn.BatchNorm2d):
+            child.eval()
+
+    module.apply(cast(Callable[[nn.Module], None], to_eval))
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Number of scalars in all parameters, trained or not."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def load_pretrained(backbone: Backbone, state: dict[str, torch.Tensor]) -> None:
+    """Load classification weights with torchvision's key names; the classifier's are left out.
+
+    Raises:
+        ConfigError: when keys that the backbone needs are missing.
+    """
+    if isinstance(backbone, ResNet):
+        stem = {"conv1.": "stem.0.", "bn1.": "stem.1."}
+        for old, new in stem.items():
+            state = {key.replace(old, new, 1) if key.startswith(old) else key: value
+                     for key, value in state.items()}
+    wanted = {key for key in backbone.state_dict() if not key.startswith("parser.")}
+    missing = {key for key in wanted - set(state) if not key.endswith("num_batches_tracked")}
+    if missing:
+        raise ConfigError(f"pretrained weights lack {len(missing)} keys, first {min(missing)!r}")
+    backbone.load_state_dict({key: state[key].float() for key in wanted & set(state)}, strict=False)
+    if isinstance(backbone, MobileNetV2):
+        backbone.reset_parser()

@@ -1,0 +1,158 @@
+"""PSPNet (Zhao et al., "Pyramid Scene Parsing Network", CVPR 2017): the network and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from segmentation.backbones import Backbone, build_backbone
+from segmentation.errors import ConfigError
+
+
+class ParsedMaps(NamedTuple):
+    """What the network computes of a batch (h, w: cells of the output stride).
+
+    Attributes:
+        logits: (B, classes, h, w).
+        fused: (B, width, h, w) map after pyramid pooling and fusion.
+        general: (B, F, h', w') map of the backbone for retrieval, or None when not asked for.
+        aux_logits: (B, classes, h, w) of the auxiliary head, only in training mode.
+    """
+
+    logits: Tensor
+    fused: Tensor
+    general: Tensor | None
+    aux_logits: Tensor | None
+
+
+def conv_bn_relu(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
+    """Convolution with same padding, batch norm and ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    )
+
+
+class PyramidPooling(nn.Module):
+    """Averages over 1, 2, 3, 6 … bins a side, each narrowed to C/len(bins) and laid beside the input.
+
+    (B, C, h, w) → (B, 2C, h, w), the input's own channels first. Without bins it is the identity.
+    """
+
+    def __init__(self, channels: int, bins: tuple[int, ...], align_corners: bool = False) -> None:
+        super().__init__()
+        self.bins = bins
+        self.align_corners = align_corners
+        width = channels // max(1, len(bins))
+        self.levels = nn.ModuleList(conv_bn_relu(channels, width, 1) for _ in bins)
+        self.out_channels = channels + width * len(bins)
+
+    def forward(self, x: Tensor) -> Tensor:
+        size = x.shape[-2:]
+        maps = [x]
+        for count, level in zip(self.bins, self.levels, strict=True):
+            pooled = level(F.adaptive_avg_pool2d(x, count))
+            maps.append(
+                F.interpolate(pooled, size, mode="bilinear", align_corners=self.align_corners)
+            )
+        return torch.cat(maps, dim=1)
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Everything that decides the shape of a network; stored in manifests.
+
+    Attributes:
+        backbone: one of `segmentation.backbones.BACKBONES`.
+        classes: number of classes.
+        output_stride: 8 or 16.
+        bins: sides of the pyramid's grids.
+        width: channels of the fused map.
+        dropout: share of the fused map's channels dropped while training.
+        aux: whether there is an auxiliary head.
+        align_corners: how the pyramid and the logits are upsampled.
+        stem: widths of a deep ResNet stem, or None.
+        branch_at: see `segmentation.backbones.MobileNetV2`.
+    """
+
+    backbone: str
+    classes: int
+    output_stride: int = 8
+    bins: tuple[int, ...] = (1, 2, 3, 6)
+    width: int = 512
+    dropout: float = 0.1
+    aux: bool = True
+    align_corners: bool = False
+    stem: tuple[int, int, int] | None = None
+    branch_at: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, as `from_json` reads them."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> NetworkConfig:
+        """Raises ConfigError for settings that no network has."""
+        unknown = set(values) - set(cls.__dataclass_fields__)
+        if unknown:
+            raise ConfigError(f"unknown network setting {min(unknown)!r}")
+        values = dict(values)
+        for key in ("bins", "stem"):
+            if values.get(key) is not None:
+                values[key] = tuple(values[key])
+        return cls(**values)
+
+
+class PSPNet(nn.Module):
+    """Backbone, pyramid, fusion, classifier.
+
+    Args:
+        config: the shape; see `NetworkConfig`.
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone: Backbone = build_backbone(
+            config.backbone, config.output_stride, stem=config.stem, branch_at=config.branch_at
+        )
+        channels = self.backbone.out_channels
+        self.pyramid = PyramidPooling(channels, config.bins, config.align_corners)
+        self.fuse = conv_bn_relu(self.pyramid.out_channels, config.width, 3)
+        self.dropout = nn.Dropout2d(config.dropout)
+        self.classify = nn.Conv2d(config.width, config.classes, 1)
+        self.auxiliary: nn.Sequential | None = None
+        if config.aux:
+            self.auxiliary = nn.Sequential(
+                *conv_bn_relu(self.backbone.aux_channels, channels // 4, 3),
+                nn.Dropout2d(config.dropout),
+                nn.Conv2d(channels // 4, config.classes, 1),
+            )
+
+    def forward(self, image: Tensor, general: bool = True) -> ParsedMaps:
+        """image: float (B, 3, H, W), normalised as the manifest says; sides ≥ the output stride."""
+        maps = self.backbone(image, general=general)
+        fused = self.fuse(self.pyramid(maps.last))
+        logits = self.classify(self.dropout(fused))
+        aux = None
+        if self.training and self.auxiliary is not None:
+            aux = self.auxiliary(maps.aux)
+        return ParsedMaps(logits, fused, maps.general, aux)
+
+    def upsample(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
+        """Bilinear upsampling of (B, C, h, w) to (B, C, *size) as this network was trained."""
+        return cast(
+            Tensor,
+            F.interpolate(
+                logits, size, mode="bilinear", align_corners=self.config.align_corners
+            ),
+        )
+
+    def heads(self) -> list[nn.Module]:
+        """The modules that start from random weights, for their own learning rate."""
+        return [m for m in (self.pyramid, self.fuse, self.classify, self.auxiliary) if m is not None]
