@@ -18,11 +18,13 @@ class BackboneMaps(NamedTuple):
     Attributes:
         aux: (B, A, h, w) map of the last-but-one stage, for the auxiliary head.
         last: (B, C, h, w) map of the last stage, for the pyramid.
+        early: (B, E4, H/4, W/4) and (B, E8, H/8, W/8) maps, for a detail head.
         general: (B, F, h', w') map whose means describe pictures for retrieval, or None.
     """
 
     aux: Tensor
     last: Tensor
+    early: tuple[Tensor, Tensor]
     general: Tensor | None
 
 
@@ -30,13 +32,15 @@ class Backbone(nn.Module):
     """Common face of all backbones.
 
     Attributes:
-        aux_channels, out_channels, general_channels: widths of the three maps.
+        aux_channels, out_channels, general_channels: widths of those maps.
+        early_channels: E4 and E8.
         output_stride: input pixels per cell of `last`.
     """
 
     aux_channels: int
     out_channels: int
     general_channels: int
+    early_channels: tuple[int, int]
     output_stride: int
 
     def forward(self, image: Tensor, general: bool = True) -> BackboneMaps:
@@ -160,6 +164,7 @@ class ResNet(Backbone):
             self.add_module(f"layer{index + 1}", stage)
         self.aux_channels = 256 * block.expansion
         self.out_channels = self.general_channels = 512 * block.expansion
+        self.early_channels = (64 * block.expansion, 128 * block.expansion)
 
     def _stage(
         self,
@@ -182,14 +187,16 @@ class ResNet(Backbone):
 
     def forward(self, image: Tensor, general: bool = True) -> BackboneMaps:
         x = self.maxpool(self.stem(image))
-        x = self.get_submodule("layer2")(self.get_submodule("layer1")(x))
-        aux = self.get_submodule("layer3")(x)
+        quarter = self.get_submodule("layer1")(x)
+        eighth = self.get_submodule("layer2")(quarter)
+        aux = self.get_submodule("layer3")(eighth)
         last = self.get_submodule("layer4")(aux)
-        return BackboneMaps(aux, last, last if general else None)
+        return BackboneMaps(aux, last, (quarter, eighth), last if general else None)
 
 
 # --- MobileNetV2 -------------------------------------------------------------------------------
 
+_QUARTER_BLOCK, _EIGHTH_BLOCK = 3, 6  # last blocks at stride 4 (24 channels) and 8 (32 channels)
 _AUX_BLOCK = 13  # last block of 96 channels, the last-but-one stage
 _LAST_BLOCK = 17  # last inverted residual, 320 channels; 18 is the 1×1 convolution to 1280
 
@@ -227,6 +234,7 @@ class MobileNetV2(Backbone):
     aux_channels = 96
     out_channels = 320
     general_channels = 1280
+    early_channels = (24, 32)
 
     def __init__(self, output_stride: int = 16, branch_at: int | None = 7) -> None:
         super().__init__()
@@ -265,19 +273,23 @@ class MobileNetV2(Backbone):
         return self.parser[str(index)]
 
     def forward(self, image: Tensor, general: bool = True) -> BackboneMaps:
-        x = shared = image
-        aux = image
+        x = shared = aux = quarter = eighth = image
         for index in range(_LAST_BLOCK + 1):
             if index == self.branch_at:
                 shared = x
             x = self._parser_block(index)(x)
-            if index == _AUX_BLOCK:
+            if index == _QUARTER_BLOCK:
+                quarter = x
+            elif index == _EIGHTH_BLOCK:
+                eighth = x
+            elif index == _AUX_BLOCK:
                 aux = x
-        if not general:
-            return BackboneMaps(aux, x, None)
-        if self.branch_at is None:
-            return BackboneMaps(aux, x, self.features[_LAST_BLOCK + 1](x))
-        return BackboneMaps(aux, x, self.features[self.branch_at :](shared))
+        described: Tensor | None = None
+        if general and self.branch_at is None:
+            described = self.features[_LAST_BLOCK + 1](x)
+        elif general:
+            described = self.features[self.branch_at :](shared)
+        return BackboneMaps(aux, x, (quarter, eighth), described)
 
 
 _RESNETS: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int, int]]] = {

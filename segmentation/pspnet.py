@@ -17,7 +17,7 @@ class ParsedMaps(NamedTuple):
     """What the network computes of a batch (h, w: cells of the output stride).
 
     Attributes:
-        logits: (B, classes, h, w).
+        logits: (B, classes, h, w), or at stride 4 with a detail head.
         fused: (B, width, h, w) map after pyramid pooling and fusion.
         general: (B, F, h', w') map of the backbone for retrieval, or None when not asked for.
         aux_logits: (B, classes, h, w) of the auxiliary head, only in training mode.
@@ -63,6 +63,33 @@ class PyramidPooling(nn.Module):
         return torch.cat(maps, dim=1)
 
 
+class DetailHead(nn.Module):
+    """Sharpens the fused map with early maps, so that poles, signs and people keep their outlines.
+
+    The fused map is narrowed, brought to stride 4, laid beside the backbone's maps of stride 4 and 8
+    and mixed by two 3×3 convolutions: the decoder of DeepLabv3+ (Chen et al., ECCV 2018) behind a
+    pyramid. Published PSPNets have none.
+    """
+
+    def __init__(self, fused: int, early: tuple[int, int], width: int, align_corners: bool) -> None:
+        super().__init__()
+        self.align_corners = align_corners
+        self.narrow = conv_bn_relu(fused, width, 1)
+        self.mix = nn.Sequential(
+            *conv_bn_relu(width + sum(early), width, 3), *conv_bn_relu(width, width, 3)
+        )
+
+    def forward(self, fused: Tensor, early: tuple[Tensor, Tensor]) -> Tensor:
+        """(B, fused, h, w) and the two early maps → (B, width, H/4, W/4)."""
+        quarter, eighth = early
+        size = quarter.shape[-2:]
+        coarse = [
+            F.interpolate(x, size, mode="bilinear", align_corners=self.align_corners)
+            for x in (self.narrow(fused), eighth)
+        ]
+        return cast(Tensor, self.mix(torch.cat([coarse[0], quarter, coarse[1]], dim=1)))
+
+
 @dataclass(frozen=True)
 class NetworkConfig:
     """Everything that decides the shape of a network; stored in manifests.
@@ -78,6 +105,7 @@ class NetworkConfig:
         align_corners: how the pyramid and the logits are upsampled.
         stem: widths of a deep ResNet stem, or None.
         branch_at: see `segmentation.backbones.MobileNetV2`.
+        detail: width of a `DetailHead`; 0 for none, as published.
     """
 
     backbone: str
@@ -90,6 +118,7 @@ class NetworkConfig:
     align_corners: bool = False
     stem: tuple[int, int, int] | None = None
     branch_at: int | None = None
+    detail: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, as `from_json` reads them."""
@@ -125,7 +154,12 @@ class PSPNet(nn.Module):
         self.pyramid = PyramidPooling(channels, config.bins, config.align_corners)
         self.fuse = conv_bn_relu(self.pyramid.out_channels, config.width, 3)
         self.dropout = nn.Dropout2d(config.dropout)
-        self.classify = nn.Conv2d(config.width, config.classes, 1)
+        self.detail: DetailHead | None = None
+        if config.detail:
+            self.detail = DetailHead(
+                config.width, self.backbone.early_channels, config.detail, config.align_corners
+            )
+        self.classify = nn.Conv2d(config.detail or config.width, config.classes, 1)
         self.auxiliary: nn.Sequential | None = None
         if config.aux:
             self.auxiliary = nn.Sequential(
@@ -138,7 +172,10 @@ class PSPNet(nn.Module):
         """image: float (B, 3, H, W), normalised as the manifest says; sides ≥ the output stride."""
         maps = self.backbone(image, general=general)
         fused = self.fuse(self.pyramid(maps.last))
-        logits = self.classify(self.dropout(fused))
+        last = self.dropout(fused)
+        if self.detail is not None:
+            last = self.detail(last, maps.early)
+        logits = self.classify(last)
         aux = None
         if self.training and self.auxiliary is not None:
             aux = self.auxiliary(maps.aux)
@@ -155,4 +192,5 @@ class PSPNet(nn.Module):
 
     def heads(self) -> list[nn.Module]:
         """The modules that start from random weights, for their own learning rate."""
-        return [m for m in (self.pyramid, self.fuse, self.classify, self.auxiliary) if m is not None]
+        found = (self.pyramid, self.fuse, self.detail, self.classify, self.auxiliary)
+        return [module for module in found if module is not None]

@@ -1,0 +1,113 @@
+"""`python -m segmentation train|evaluate|predict`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from segmentation.errors import SegmentationError
+
+
+def _train(args: argparse.Namespace) -> dict[str, Any]:
+    from segmentation.train import Trainer, load_config
+
+    trainer = Trainer(load_config(args.config), args.data, args.run, args.device)
+    for row in trainer.epochs():
+        print(json.dumps(row), file=sys.stderr)
+    return {"run": str(args.run), "epochs": trainer.epoch, "best_miou": round(trainer.best, 4)}
+
+
+def _export(args: argparse.Namespace) -> dict[str, Any]:
+    from segmentation.export import export
+
+    manifest = export(args.run, args.name, args.out, args.photos)
+    return {"name": manifest.name, "sha256": manifest.weights_sha256, "out": str(args.out)}
+
+
+def _evaluate(args: argparse.Namespace) -> dict[str, Any]:
+    from segmentation.evaluate import evaluate
+    from segmentation.predict import Parser
+
+    return evaluate(Parser.load(args.weights, args.device), args.data).to_json()
+
+
+def _predict(args: argparse.Namespace) -> dict[str, Any]:
+    from segmentation.decode import decode
+    from segmentation.predict import Parser
+
+    parser = Parser.load(args.weights, args.device)
+    labels = parser.manifest.labels
+    args.out.mkdir(parents=True, exist_ok=True)
+    found = []
+    for path in args.files:
+        (description,) = parser.parse([parser.prepare(decode(path))])
+        target = args.out / f"{path.stem}.png"
+        target.write_bytes(description.mask_png(parser.manifest.palette))
+        areas = {
+            name: round(float(area), 4)
+            for name, area in zip(labels.classes, description.areas, strict=True)
+            if area > 0
+        }
+        found.append({"file": str(path), "mask": str(target), "areas": areas,
+                      "confidence": round(description.confidence, 4)})
+        if not args.json:
+            shares = sorted(areas.items(), key=lambda item: -item[1])
+            said = ", ".join(f"{name} {area:.0%}" for name, area in shares[:6])
+            print(f"{path} → {target}: {said}")
+    return {"predictions": found}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line; every command takes `--json`."""
+    parser = argparse.ArgumentParser("python -m segmentation", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run: Any, help: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=help)
+        sub.set_defaults(run_command=run)
+        sub.add_argument("--json", action="store_true", help="print one JSON object at the end")
+        sub.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N")
+        return sub
+
+    sub = command("train", _train, "train a network as a TOML file describes it; resumes")
+    sub.add_argument("config", type=Path)
+    sub.add_argument("--data", type=Path, required=True, help="folder of the labelled sets")
+    sub.add_argument("--run", type=Path, required=True, help="folder for checkpoint and log")
+
+    sub = command("export", _export, "make a run's best state into weights with a manifest")
+    sub.add_argument("run", type=Path)
+    sub.add_argument("--name", required=True)
+    sub.add_argument("--out", type=Path, required=True)
+    sub.add_argument("--photos", type=Path, required=True, help="pictures to fit the whitening on")
+
+    sub = command("evaluate", _evaluate, "mIoU over labelled pictures, searched recursively")
+    sub.add_argument("--data", type=Path, required=True)
+    sub.add_argument("--weights", default="starter", help="name, or path of a manifest")
+
+    sub = command("predict", _predict, "write class maps of pictures as palette PNGs")
+    sub.add_argument("files", type=Path, nargs="+")
+    sub.add_argument("--weights", default="starter", help="name, or path of a manifest")
+    sub.add_argument("--out", type=Path, default=Path("masks"))
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit status: 0, or 2 with one line on standard error for anything the user can mend."""
+    args = build_parser().parse_args(argv)
+    try:
+        result = args.run_command(args)
+    except (SegmentationError, OSError) as error:
+        print(f"segmentation: {error}", file=sys.stderr)
+        return 2
+    if args.json:
+        print(json.dumps(result))
+    elif "predictions" not in result:
+        print(json.dumps(result, indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

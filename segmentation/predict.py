@@ -1,0 +1,240 @@
+"""A loaded network with its rules: pictures in, descriptions out."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from segmentation.describe import Description, Floats, ParsedPicture, Whitening, describe
+from segmentation.errors import DeviceOutOfMemory, WeightsError
+from segmentation.manifest import Manifest
+from segmentation.preprocess import InputRule, to_batch
+from segmentation.pspnet import NetworkConfig, ParsedMaps, PSPNet
+
+MAX_MASK_PX = 512
+"""Longest side of a stored class map."""
+
+_CELLS_PER_CHUNK = 6_000_000
+"""Upsampled logits (pictures × classes × pixels) held at a time: 24 MB, whatever the batch."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A picture resized for the network.
+
+    Attributes:
+        pixels: uint8 (h, w, 3).
+        mask_size: (height, width) of the class map to make, in the picture's own aspect ratio.
+    """
+
+    pixels: NDArray[np.uint8]
+    mask_size: tuple[int, int]
+
+    @property
+    def bucket(self) -> tuple[int, int]:
+        """(h, w): pictures of one bucket can go through the network together."""
+        return self.pixels.shape[0], self.pixels.shape[1]
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """The CUDA device when there is one and `name` is "auto"; otherwise what is named."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(name)
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether bfloat16 is computed natively rather than emulated."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def fuse_batch_norms(network: PSPNet) -> None:
+    """Fold every batch norm that follows a convolution in a `Sequential` into it, in place.
+
+    Exact up to rounding in eval mode (Jacob et al., CVPR 2018, eq. 14), and saves a pass over memory
+    for each layer.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Sequential):
+            names = list(module._modules)
+            for first, second in zip(names, names[1:], strict=False):
+                convolution, norm = module._modules[first], module._modules[second]
+                if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                    fused = nn.utils.fuse_conv_bn_eval(convolution, norm)
+                    module._modules[first], module._modules[second] = fused, nn.Identity()
+
+
+def _split_state(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], Whitening]:
+    mean, matrix = state.pop("whitening.mean"), state.pop("whitening.matrix")
+    return state, Whitening(mean.float().numpy(), matrix.float().numpy())
+
+
+class Parser:
+    """Parses pictures with one set of weights.
+
+    Thread-safe except `infer`, which one thread calls at a time.
+
+    Args:
+        manifest: what the weights are.
+        network: in eval mode, on its device.
+        whitening: projection of pooled features.
+        device: where the network lives.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        network: PSPNet,
+        whitening: Whitening,
+        device: torch.device,
+    ) -> None:
+        self.manifest = manifest
+        self.rule = InputRule.from_json(manifest.input)
+        self.whitening = whitening
+        self.device = device
+        self.fast = has_fast_bf16(device)
+        self.network = network.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if self.fast and device.type == "cpu":
+            # Weights kept in bf16: autocast would convert them anew for every batch.
+            self.network.to(torch.bfloat16)
+
+    @classmethod
+    def load(
+        cls, name: str | Path = "starter", device: str = "auto", threads: int | None = None
+    ) -> Parser:
+        """Load verified weights.
+
+        Args:
+            name: shipped weights, or the path of a manifest.
+            device: "auto", "cpu", "cuda" or "cuda:N".
+            threads: compute threads of the process; None leaves torch's own choice.
+
+        Raises:
+            WeightsError: missing, altered, or not fitting the network of the manifest.
+        """
+        if threads:
+            torch.set_num_threads(threads)
+        manifest = Manifest.load(name)
+        path = manifest.verify_weights()
+        network = PSPNet(NetworkConfig.from_json(manifest.network))
+        try:
+            state, whitening = _split_state(load_file(path))
+            # Batch norms count their batches; that counter is no weight and may be absent.
+            missing, unexpected = network.load_state_dict(
+                {key: value.float() for key, value in state.items()}, strict=False
+            )
+        except (SafetensorError, KeyError, RuntimeError) as error:
+            raise WeightsError(f"{path.name} does not fit its manifest: {error}") from error
+        lacking = [
+            key
+            for key in missing
+            if not key.endswith("num_batches_tracked") and not key.startswith("auxiliary.")
+        ]
+        if lacking or unexpected:
+            raise WeightsError(
+                f"{path.name} does not fit its manifest: "
+                f"{len(lacking)} keys missing {lacking[:2]}, {len(unexpected)} unexpected "
+                f"{unexpected[:2]}."
+            )
+        network.eval()
+        fuse_batch_norms(network)
+        return cls(manifest, network, whitening, pick_device(device))
+
+    # --- stages, in their order ---------------------------------------------------------------
+
+    def prepare(self, image: NDArray[np.uint8]) -> Prepared:
+        """Resize uint8 (H, W, 3) RGB for the network."""
+        pixels = self.rule.resize(image)
+        height, width = image.shape[:2]
+        scale = min(MAX_MASK_PX / max(height, width), max(pixels.shape[:2]) / max(height, width))
+        size = max(1, round(height * scale)), max(1, round(width * scale))
+        return Prepared(pixels, size)
+
+    def forward(self, pictures: list[Prepared]) -> ParsedMaps:
+        """Raw maps of pictures of one bucket, on the device."""
+        batch = self.rule.normalise(to_batch([p.pixels for p in pictures]).to(self.device))
+        if self.fast and self.device.type == "cpu":
+            batch = batch.to(torch.bfloat16)
+        batch = batch.contiguous(memory_format=torch.channels_last)
+        autocast = self.fast and self.device.type == "cuda"
+        with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16, enabled=autocast):
+            maps: ParsedMaps = self.network(batch)
+        return maps
+
+    def infer(self, pictures: list[Prepared]) -> list[ParsedPicture]:
+        """Class maps and features of pictures of one bucket, on the CPU.
+
+        Raises:
+            DeviceOutOfMemory: the batch is too large for the device.
+        """
+        try:
+            return self._infer(pictures)
+        except torch.OutOfMemoryError as error:
+            torch.cuda.empty_cache()
+            raise DeviceOutOfMemory(
+                f"{len(pictures)} pictures of {pictures[0].bucket} do not fit on {self.device}."
+            ) from error
+
+    @torch.inference_mode()
+    def _infer(self, pictures: list[Prepared]) -> list[ParsedPicture]:
+        maps = self.forward(pictures)
+        logits = maps.logits.float()
+        confidence = logits.softmax(1).amax(1).cpu().numpy()
+        features = self.pooled_features(maps)
+        masks = self._class_maps(logits, [p.mask_size for p in pictures])
+        return [ParsedPicture(m, c, f) for m, c, f in zip(masks, confidence, features, strict=True)]
+
+    def pooled_features(self, maps: ParsedMaps) -> Floats:
+        """What pooling averages: the backbone's general map beside the fused map.
+
+        The fused map is averaged to the general map's grid where its stride is smaller.
+        Returns float32 (B, h, w, F).
+        """
+        assert maps.general is not None
+        fused = maps.fused
+        if fused.shape[-2:] != maps.general.shape[-2:]:
+            fused = F.adaptive_avg_pool2d(fused, maps.general.shape[-2:])
+        joined = torch.cat([maps.general, fused], dim=1).permute(0, 2, 3, 1)
+        return joined.float().cpu().numpy()
+
+    def _class_maps(
+        self, logits: Tensor, sizes: list[tuple[int, int]]
+    ) -> list[NDArray[np.uint8]]:
+        """Upsample the logits of each picture to its size and take the most probable class."""
+        masks: list[NDArray[np.uint8]] = []
+        position = 0
+        while position < len(sizes):
+            size = sizes[position]
+            most = max(1, _CELLS_PER_CHUNK // (logits.shape[1] * size[0] * size[1]))
+            end = position + 1
+            while end < len(sizes) and sizes[end] == size and end - position < most:
+                end += 1
+            full = self.network.upsample(logits[position:end], size)
+            masks.extend(full.argmax(1).to(torch.uint8).cpu().numpy())
+            position = end
+        return masks
+
+    def describe(self, parsed: ParsedPicture) -> Description:
+        """Vectors and regions of one parsed picture; runs in any thread."""
+        return describe(parsed, len(self.manifest.labels), self.whitening)
+
+    def parse(self, pictures: list[Prepared]) -> list[Description]:
+        """Class maps, vectors and regions of pictures of one bucket."""
+        return [self.describe(parsed) for parsed in self.infer(pictures)]
+
+
+def default_threads(share: float = 1.0) -> int:
+    """Compute threads for a process that may use this share of the cores it is allowed."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, round((allowed or 1) * share))
