@@ -21,10 +21,10 @@ from segmentation.preprocess import InputRule
 from segmentation.pspnet import NetworkConfig, PSPNet
 from segmentation.whiten import fit_whitening
 
-RANKING = {"context": 0.8, "layout": 0.05, "composition": 0.15}
+RANKING = {"context": 0.7, "layout": 0.1, "composition": 0.2}
 """Default ranking weights; chosen in docs/ranking.md."""
 
-FUSED_SHARE = 0.15
+FUSED_SHARE = 0.2
 """Share of the pooled features' variance that the fused map is given beside the general map."""
 
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from segmentation.describe import Floats, Whitening
 
-POWER = 0.25
+POWER = 0.15
 """Exponent of the eigenvalues: 0 is plain PCA, 0.5 full whitening. Chosen in docs/ranking.md."""
 
 
