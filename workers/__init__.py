@@ -1,0 +1,1 @@
+"""Celery workers: from queued rows to masks and vectors."""
