@@ -1,0 +1,36 @@
+"""Who may see and change what: the one rule that API, pages, media and search share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import Q, QuerySet
+
+from retrieval.errors import Forbidden
+from retrieval.models import Collection, Membership
+
+User = Any
+
+
+def visible_to(user: User) -> QuerySet[Collection]:
+    """Collections whose images `user` may see, the own hidden one included; none for anonymous."""
+    if not user.is_authenticated:
+        return Collection.objects.none()
+    rule = Q(owner=user) | Q(visibility="public") | Q(memberships__user=user)
+    if user.is_superuser:
+        rule |= Q(kind="normal")
+    return Collection.objects.filter(rule).distinct()
+
+
+def can_edit(user: User, collection: Collection) -> bool:
+    """Owner, editors, managers and the administrator."""
+    if collection.owner_id == user.pk or user.is_superuser:
+        return True
+    roles = (Membership.Role.EDITOR, Membership.Role.MANAGER)
+    return collection.memberships.filter(user=user, role__in=roles).exists()
+
+
+def require_edit(user: User, collection: Collection) -> None:
+    """Raises Forbidden unless `can_edit`."""
+    if not can_edit(user, collection):
+        raise Forbidden(f"You may look at {collection.name!r} but not change it.")

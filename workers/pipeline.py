@@ -1,0 +1,240 @@
+"""From claimed rows to results: decode threads → network → describe threads → one transaction."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import os
+import signal
+import socket
+import threading
+import uuid
+from collections import defaultdict
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from django.conf import settings
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
+from django.db import OperationalError, close_old_connections
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+
+from retrieval import queue
+from retrieval.ids import thumb_name
+from retrieval.models import Release
+from segmentation.decode import decode
+from segmentation.errors import DeviceOutOfMemory, InputError
+from segmentation.predict import Parser, Prepared
+
+log = logging.getLogger("paysage.worker")
+
+THUMB_SIDES_PX = (256, 1024)
+_DRAFT_PX = 1024  # camera files are decoded no larger than thumbnails and network need
+_WEBP_METHOD = 1  # 0 to 6; 4 takes three times as long for files 8 % smaller
+_THREADS = 2
+
+
+class OriginalMissing(Exception):
+    """Raised when the stored file is gone."""
+
+
+class OriginalCorrupt(Exception):
+    """Raised when the stored file is not the one that was uploaded."""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A decoded row: its network input and its thumbnails' storage names."""
+
+    row: queue.Claimed
+    prepared: Prepared
+    thumbs: tuple[str, str]
+
+
+@lru_cache(maxsize=2)
+def load_parser(release_id: int) -> Parser:
+    """The network of a release; at most two are held."""
+    release = Release.objects.get(pk=release_id)
+    parser = Parser.load(release.weights_name, settings.DEVICE)
+    if parser.manifest.weights_sha256 != release.weights_sha256:
+        log.warning("release %s was made from other weights than it runs on", release.name)
+    return parser
+
+
+def read_original(row: queue.Claimed) -> bytes:
+    """The uploaded bytes; OriginalMissing or OriginalCorrupt when they are not there any more."""
+    try:
+        with default_storage.open(row.original) as file:
+            data: bytes = file.read()
+    except FileNotFoundError as error:
+        raise OriginalMissing("The stored original is gone; upload the picture again.") from error
+    if hashlib.sha256(data).hexdigest() != row.sha256:
+        raise OriginalCorrupt("The stored original was altered on the disk; upload it again.")
+    return data
+
+
+def write_thumbs(row: queue.Claimed, image: NDArray[np.uint8]) -> tuple[str, str]:
+    """Store WebP thumbnails (never enlarged, without metadata); their storage names."""
+    picture = Pillow.fromarray(image)
+    names = []
+    for side in sorted(THUMB_SIDES_PX, reverse=True):
+        picture.thumbnail((side, side), Pillow.Resampling.BILINEAR, reducing_gap=2.0)
+        buffer = io.BytesIO()
+        picture.save(buffer, "WEBP", quality=80, method=_WEBP_METHOD)
+        name = thumb_name(row.collection_id, row.image_id, side)
+        if default_storage.exists(name):
+            default_storage.delete(name)
+        names.append(default_storage.save(name, ContentFile(buffer.getvalue())))
+    return names[1], names[0]
+
+
+def make_ready(row: queue.Claimed, parser: Parser) -> Ready:
+    """Decode, write thumbnails, resize for the network; runs in a decode thread."""
+    image = decode(read_original(row), draft_px=_DRAFT_PX)
+    return Ready(row, parser.prepare(image), write_thumbs(row, image))
+
+
+class Lease:
+    """Keeps a claim alive from a thread of its own, until closed."""
+
+    def __init__(self, token: uuid.UUID) -> None:
+        self.token = token
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._beat, daemon=True)
+        self._thread.start()
+
+    def _beat(self) -> None:
+        while not self._over.wait(settings.LEASE_S / 3):
+            try:
+                close_old_connections()
+                queue.heartbeat(self.token, settings.LEASE_S)
+            except OperationalError as error:
+                log.warning("heartbeat: %s", error)
+        from django.db import connection
+
+        connection.close()
+
+    def close(self) -> None:
+        self._over.set()
+        self._thread.join(5)
+
+
+class Batch:
+    """One claim on its way through the stages."""
+
+    def __init__(self, token: uuid.UUID, rows: list[queue.Claimed], pool: ThreadPoolExecutor) -> None:
+        self.token, self.rows, self.pool = token, rows, pool
+        self.lease = Lease(token)
+        self.futures = [(row, pool.submit(make_ready, row, load_parser(row.release_id)))
+                        for row in rows]
+
+    def run(self) -> int:
+        """Wait for the decoded pictures, parse them by size, record; how many were recorded."""
+        try:
+            waiting: list[Future[queue.Found]] = []
+            for release_id, ready in self._buckets():
+                waiting += self._parse(load_parser(release_id), ready)
+            return queue.record(self.token, [future.result() for future in waiting])
+        except DeviceOutOfMemory as error:
+            queue.release(self.token, max(1, len(self.rows) // 2))
+            log.warning("%s; again in halves", error)
+            return 0
+        except BaseException:
+            self._give_back()
+            raise
+        finally:
+            self.lease.close()
+
+    def _give_back(self) -> None:
+        for _, future in self.futures:
+            future.cancel()
+        try:
+            queue.release(self.token)
+        except OperationalError as error:
+            log.warning("release: %s; the lease will run out", error)
+
+    def _buckets(self) -> Iterator[tuple[int, list[Ready]]]:
+        groups: dict[tuple[int, tuple[int, int]], list[Ready]] = defaultdict(list)
+        for row, future in self.futures:
+            ready = self._result(row, future)
+            if ready is not None:
+                groups[row.release_id, ready.prepared.bucket].append(ready)
+        for (release_id, _), ready_rows in groups.items():
+            yield release_id, ready_rows
+
+    def _result(self, row: queue.Claimed, future: Future[Ready]) -> Ready | None:
+        try:
+            return future.result()
+        except InputError as error:
+            queue.finish(self.token, row, "rejected", error.code, str(error))
+        except OriginalMissing as error:
+            queue.finish(self.token, row, "failed", "original_missing", str(error))
+        except OriginalCorrupt as error:
+            queue.finish(self.token, row, "failed", "original_corrupt", str(error))
+        except (OperationalError, OSError):
+            raise  # not the picture's fault: the whole claim is given back
+        except Exception as error:
+            log.exception("decoding %s", row.image_id)
+            queue.finish(self.token, row, "failed", "analysis_error", repr(error)[:500])
+        return None
+
+    def _parse(self, parser: Parser, ready: list[Ready]) -> list[Future[queue.Found]]:
+        parsed = parser.infer([one.prepared for one in ready])
+
+        def found(one: Ready, picture: Any) -> queue.Found:
+            description = parser.describe(picture)
+            png = description.mask_png(parser.manifest.palette)
+            return queue.Found(one.row, description, png, one.thumbs)
+
+        return [self.pool.submit(found, one, p) for one, p in zip(ready, parsed, strict=True)]
+
+
+@contextmanager
+def _told_to_stop() -> Iterator[threading.Event]:
+    """An event that SIGTERM sets: the batch at hand is finished, no other is claimed."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: event.set())
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def drain(name: str) -> int:
+    """Claim and parse until the queue is empty; how many pictures were recorded.
+
+    The next claim's pictures are decoded while the network works on the present ones; never more
+    than two claims are in memory.
+    """
+    worker = f"{name}@{socket.gethostname()}:{os.getpid()}"
+    total = 0
+    with _told_to_stop() as stop, ThreadPoolExecutor(_THREADS) as pool:
+
+        def next_batch() -> Batch | None:
+            if stop.is_set():
+                return None
+            token, rows = queue.claim(name, settings.BATCH, worker, settings.LEASE_S)
+            return Batch(token, rows, pool) if rows else None
+
+        batch = next_batch()
+        while batch is not None:
+            following = next_batch()
+            try:
+                total += batch.run()
+            except BaseException:
+                if following is not None:
+                    following._give_back()
+                    following.lease.close()
+                raise
+            batch = following or next_batch()
+    return total

@@ -1,0 +1,54 @@
+"""Tasks, all without arguments: the rows say what there is to do."""
+
+from __future__ import annotations
+
+import logging
+
+from celery import shared_task
+from django.db import OperationalError, close_old_connections
+
+from retrieval import queue, services
+
+log = logging.getLogger("paysage.worker")
+
+
+@shared_task(name="paysage.bulk")
+def bulk() -> None:
+    """Parse whatever waits in the bulk queue."""
+    _drain("bulk")
+
+
+@shared_task(name="paysage.query")
+def query() -> None:
+    """Parse whatever waits in the query queue."""
+    _drain("query")
+
+
+def _drain(name: str) -> None:
+    # Imported here: only the child that parses loads torch.
+    from workers.pipeline import drain
+
+    close_old_connections()
+    done = drain(name)
+    if done:
+        log.info("%s: %d pictures", name, done)
+
+
+@shared_task(name="paysage.sweep")
+def sweep() -> None:
+    """Requeue lost rows and ring for waiting ones."""
+    close_old_connections()
+    try:
+        swept = queue.sweep()
+    except OperationalError as error:
+        log.warning("sweep: %s", error)
+        return
+    if swept.requeued or swept.quarantined:
+        log.warning("sweep: %d requeued, %d quarantined", swept.requeued, swept.quarantined)
+
+
+@shared_task(name="paysage.expire")
+def expire() -> None:
+    """Remove query pictures and rejected originals whose time is over."""
+    close_old_connections()
+    services.expire_images()
