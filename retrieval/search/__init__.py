@@ -1,1 +1,6 @@
+"""Search: one grammar, one planner, SQL. `parse` checks a query, `run` answers it."""
 
+from retrieval.search.grammar import Query, parse
+from retrieval.search.planner import Answer, Hit, run
+
+__all__ = ["Answer", "Hit", "Query", "parse", "run"]

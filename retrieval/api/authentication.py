@@ -1,0 +1,39 @@
+"""`Authorization: Token paysage_…`."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from django.db.models import Q
+from django.utils import timezone
+from rest_framework.authentication import BaseAuthentication, get_authorization_header
+from rest_framework.request import Request
+
+from retrieval.errors import Forbidden, TokenInvalid
+from retrieval.models import ApiToken
+
+
+class ApiTokenAuthentication(BaseAuthentication):
+    """Finds the user by the digest of the token's text."""
+
+    def authenticate(self, request: Request) -> tuple[Any, ApiToken] | None:
+        words = get_authorization_header(request).decode("latin-1").split()
+        if len(words) != 2 or words[0].lower() not in ("token", "bearer"):
+            return None
+        digest = hashlib.sha256(words[1].encode()).hexdigest()
+        now = timezone.now()
+        token = (
+            ApiToken.objects.select_related("user")
+            .filter(Q(expires_at=None) | Q(expires_at__gt=now), digest=digest, revoked_at=None)
+            .first()
+        )
+        if token is None or not token.user.is_active:
+            raise TokenInvalid("The token is unknown, expired or revoked.")
+        if token.scope == ApiToken.Scope.READ and request.method not in ("GET", "HEAD", "OPTIONS"):
+            raise Forbidden("This token may read only.")
+        ApiToken.objects.filter(pk=token.pk).update(last_used_at=now)
+        return token.user, token
+
+    def authenticate_header(self, request: Request) -> str:
+        return "Token"

@@ -1,0 +1,19 @@
+"""Routes below /api/v1/."""
+
+from django.urls import path
+from drf_spectacular.views import SpectacularAPIView
+
+from retrieval.api import views
+
+app_name = "api"
+urlpatterns = [
+    path("tokens", views.TokenView.as_view(), name="tokens"),
+    path("collections", views.CollectionsView.as_view(), name="collections"),
+    path("images", views.ImagesView.as_view(), name="images"),
+    path("images/<uuid:pk>", views.ImageView.as_view(), name="image"),
+    path("images/<uuid:pk>/mask.png", views.MaskView.as_view(), name="mask"),
+    path("classes", views.ClassesView.as_view(), name="classes"),
+    path("searches", views.SearchesView.as_view(), name="searches"),
+    path("searches/<uuid:pk>", views.SearchView.as_view(), name="search"),
+    path("schema", SpectacularAPIView.as_view(), name="schema"),
+]

@@ -1,0 +1,10 @@
+"""Root of all routes."""
+
+from django.contrib import admin
+from django.urls import include, path
+
+urlpatterns = [
+    path("admin/", admin.site.urls),
+    path("api/v1/", include("retrieval.api.urls")),
+    path("", include("retrieval.web.urls")),
+]
