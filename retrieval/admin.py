@@ -12,14 +12,14 @@ from retrieval import models
 
 
 @admin.register(models.Collection)
-class CollectionAdmin(admin.ModelAdmin[models.Collection]):
+class CollectionAdmin(admin.ModelAdmin):
     list_display = ("name", "owner", "visibility", "kind", "created_at")
     list_filter = ("visibility", "kind")
     search_fields = ("name",)
 
 
 @admin.register(models.Image)
-class ImageAdmin(admin.ModelAdmin[models.Image]):
+class ImageAdmin(admin.ModelAdmin):
     list_display = ("id", "title", "collection", "width_px", "height_px", "created_at", "rendered")
     list_select_related = ("collection",)
     list_filter = ("rendered",)
@@ -32,7 +32,7 @@ class ImageAdmin(admin.ModelAdmin[models.Image]):
 
 
 @admin.register(models.Analysis)
-class AnalysisAdmin(admin.ModelAdmin[models.Analysis]):
+class AnalysisAdmin(admin.ModelAdmin):
     list_display = ("id", "image", "release", "state", "queue", "attempts", "error_code", "finished_at")
     list_filter = ("state", "queue")
     list_select_related = ("image", "release")
@@ -41,7 +41,7 @@ class AnalysisAdmin(admin.ModelAdmin[models.Analysis]):
     show_full_result_count = False
 
 
-class ReadOnlyAdmin(admin.ModelAdmin[Any]):
+class ReadOnlyAdmin(admin.ModelAdmin):
     show_full_result_count = False
     exclude = ("png", "vector", "composition", "layout", "context")
     list_display = ("id", "image", "release")
@@ -59,12 +59,12 @@ for found in (models.Mask, models.Descriptor, models.Region, models.ClassArea):
 
 
 @admin.register(models.Release)
-class ReleaseAdmin(admin.ModelAdmin[models.Release]):
+class ReleaseAdmin(admin.ModelAdmin):
     list_display = ("name", "network", "label_set", "state", "created_at")
 
 
 @admin.register(models.ApiToken)
-class ApiTokenAdmin(admin.ModelAdmin[models.ApiToken]):
+class ApiTokenAdmin(admin.ModelAdmin):
     list_display = ("name", "user", "scope", "expires_at", "last_used_at", "revoked_at")
     readonly_fields = ("digest",)
 

@@ -62,7 +62,7 @@ def await_images(ids: Sequence[uuid.UUID], queues: Sequence[str] = ("bulk",)) ->
     rows = Analysis.objects.filter(image_id__in=ids, release__state="active")
     if not rows.exclude(state__in=Analysis.FINAL).exists():
         return Counter(rows.values_list("state", flat=True))
-    with workers_running(queues), tqdm(total=rows.count(), desc="parsing", unit="image") as bar:
+    with workers_running(queues), tqdm(total=rows.count(), desc="parsing", unit="image", mininterval=1) as bar:
         for name in queues:
             ring_now(name)
         swept = time.monotonic()

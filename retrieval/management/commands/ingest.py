@@ -15,6 +15,7 @@ from tqdm import tqdm
 from retrieval import services
 from retrieval.errors import RetrievalError, StorageFull
 from retrieval.management.awaiting import await_images
+from retrieval.management.prepared import prepare
 from retrieval.models import Collection
 from retrieval.upload import store_upload
 
@@ -46,13 +47,13 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true")
 
     def handle(self, *, paths: list[Path], collection: str, owner: str | None, tag_from_folder: bool,
-               wait: bool, json: bool, **_: Any) -> None:
+               wait: bool, **options: Any) -> None:
         started = time.monotonic()
-        services.ensure_starter_release()
+        prepare()
         target = self._collection(collection, owner)
         counts = dict.fromkeys(("images", "new", "duplicates", "refused", "done", "failed"), 0)
         ids = []
-        for path in tqdm(find_files(paths), "storing", unit="image"):
+        for path in tqdm(find_files(paths), "storing", unit="image", mininterval=1):
             counts["images"] += 1
             try:
                 with path.open("rb") as file:
@@ -72,7 +73,7 @@ class Command(BaseCommand):
             states = await_images(ids)
             counts["done"] = states.get("done", 0)
             counts["failed"] = len(set(ids)) - counts["done"]
-        self._report(counts, time.monotonic() - started, json)
+        self._report(counts, time.monotonic() - started, options["json"])
 
     def _collection(self, name: str, owner: str | None) -> Collection:
         users = get_user_model().objects

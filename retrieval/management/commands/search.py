@@ -14,6 +14,7 @@ from django.core.management.base import BaseCommand, CommandError
 from retrieval import search, services
 from retrieval.errors import RetrievalError
 from retrieval.management.awaiting import await_images
+from retrieval.management.prepared import prepare
 from retrieval.models import Collection
 
 
@@ -29,15 +30,15 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true")
 
     def handle(self, *, image: str | None, query: str, collection: str | None, limit: int | None,
-               user: str | None, json: bool, **_: Any) -> None:
+               user: str | None, **options: Any) -> None:
         try:
             answer = self._answer(image, query, collection, limit, user)
         except RetrievalError as error:
             raise CommandError(error.message) from error
         results = [{"id": str(hit.image.pk), "title": hit.image.title, "score": hit.score,
                     "parts": dict(hit.parts)} for hit in answer.hits]
-        if json:
-            self.stdout.write(_dump({"plan": answer.plan, "results": results}))
+        if options["json"]:
+            self.stdout.write(json.dumps({"plan": answer.plan, "results": results}))
             return
         for found in results:
             self.stdout.write(f"{found['score']:.3f}  {found['id']}  {found['title']}")
@@ -45,11 +46,11 @@ class Command(BaseCommand):
 
     def _answer(self, image: str | None, text: str, collection: str | None, limit: int | None,
                 name: str | None) -> search.Answer:
+        release = prepare()
         users = get_user_model().objects
         user = (users.filter(username=name) if name else users.filter(is_superuser=True)).first()
         if user is None:
             raise CommandError("there is no such user; ingest pictures first, or name one by --user")
-        release = services.ensure_starter_release()
         try:
             payload = json.loads(text)
         except ValueError as error:
@@ -78,6 +79,3 @@ class Command(BaseCommand):
         await_images([stored.image.pk], ("query",))
         return str(stored.image.pk)
 
-
-def _dump(value: Any) -> str:
-    return json.dumps(value)

@@ -99,11 +99,10 @@ class Command(BaseCommand):
     def _prepare(self) -> None:
         from django.contrib.auth import get_user_model
 
-        from retrieval.services import ensure_starter_release
+        from retrieval.management.prepared import prepare
 
-        call_command("migrate", verbosity=0)
+        prepare()
         call_command("collectstatic", interactive=False, verbosity=0)
-        ensure_starter_release()
         users = get_user_model().objects
         if not users.filter(is_superuser=True).exists():
             password = secrets.token_urlsafe(12)
