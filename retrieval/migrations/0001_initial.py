@@ -3,6 +3,7 @@
 import django.db.models.deletion
 import django.db.models.lookups
 import django.utils.timezone
+import pgvector.django
 import pgvector.django.halfvec
 import pgvector.django.sparsevec
 import retrieval.ids
@@ -19,6 +20,7 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
+        pgvector.django.VectorExtension(),
         migrations.CreateModel(
             name='Collection',
             fields=[
