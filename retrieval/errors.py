@@ -128,6 +128,27 @@ class QueryInvalid(RetrievalError):
     http_status = 400
 
 
+class QueryNotSupported(QueryInvalid):
+    """Raised for a part of the grammar that is reserved but not answered yet; leave it out."""
+
+    code = "not_supported_yet"
+
+
+class IndexBusy(RetrievalError):
+    """Raised when a release's search indexes are being built by somebody else."""
+
+    code = "index_busy"
+    http_status = 409
+    retryable = True
+
+
+class DatabaseTooOld(RetrievalError):
+    """Raised at the start when pgvector is missing or older than what keeps indexes whole."""
+
+    code = "database_too_old"
+    http_status = 503
+
+
 class NoActiveRelease(RetrievalError):
     """Raised when no model release is active, so that nothing can be parsed or searched."""
 

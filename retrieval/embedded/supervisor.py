@@ -19,10 +19,11 @@ _LONGEST_PAUSE_S = 30.0
 
 @dataclass
 class Child:
-    """One supervised process; restarted with growing pauses when it ends by itself."""
+    """One supervised process; restarted with growing pauses when it ends, unless it runs `once`."""
 
     name: str
     command: list[str]
+    once: bool = False
     process: subprocess.Popen[str] | None = None
     pause_s: float = 1.0
     started: float = field(default=0.0)
@@ -65,11 +66,16 @@ class Supervisor:
         for child in self.children:
             child.start(self.folder)
 
+    def add(self, child: Child) -> None:
+        """Start one more."""
+        self.children.append(child)
+        child.start(self.folder)
+
     def watch(self) -> None:
         """Return once asked to end; meanwhile restart what died."""
         while not self.ending.wait(0.5):
             for child in self.children:
-                if child.process is None or child.process.poll() is None:
+                if child.process is None or child.process.poll() is None or child.once:
                     continue
                 if time.monotonic() - child.started > 60:
                     child.pause_s = 1.0

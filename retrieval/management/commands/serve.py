@@ -48,9 +48,7 @@ class Command(BaseCommand):
             self._await_web(supervisor, host, port)
             if not supervisor.ending.is_set():
                 if not no_demo:
-                    supervisor.children.append(demo := self._child("demo", "demo"))
-                    demo.start(env.ROOT)
-                    supervisor.children.remove(demo)  # ends by itself, and is not started again
+                    supervisor.add(self._demo())
                 print(f"ready: http://{host}:{port}", flush=True)
             supervisor.watch()
         finally:
@@ -111,8 +109,8 @@ class Command(BaseCommand):
 
     # --- children -----------------------------------------------------------------------------
 
-    def _child(self, name: str, *arguments: str) -> Child:
-        return Child(name, [sys.executable, str(env.ROOT / "manage.py"), *arguments])
+    def _demo(self) -> Child:
+        return Child("demo", [sys.executable, str(env.ROOT / "manage.py"), "demo"], once=True)
 
     def _children(self, home: Path, host: str, port: int) -> list[Child]:
         celery = [sys.executable, "-m", "celery", "-A", "workers.app"]

@@ -1,0 +1,210 @@
+"""A first visit, in a real browser, of the platform as `make run` starts it."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+
+from tests.conftest import ROOT, SHARED, encoded, scene
+
+
+@dataclass
+class Platform:
+    """A running platform."""
+
+    process: subprocess.Popen[str]
+    url: str
+    password: str
+    home: Path
+    said: list[str]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def environment(home: Path) -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if k not in ("DATABASE_URL", "REDIS_URL")}
+    return {**kept, "PAYSAGE_HOME": str(home), "PAYSAGE_LEASE_S": "20"}
+
+
+def serve(home: Path, port: int, *options: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "manage.py", "serve", "--port", str(port), *options]
+    return subprocess.Popen(command, cwd=ROOT, env=environment(home), text=True, stdout=subprocess.PIPE,
+                            stderr=subprocess.STDOUT)
+
+
+def until_ready(process: subprocess.Popen[str], said: list[str]) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        said.append(line)
+        if line.startswith("ready: "):
+            return
+    raise AssertionError("".join(said))
+
+
+def stop(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """SIGTERM; what is still alive of all that it had started."""
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    _, alive = psutil.wait_procs(family, timeout=10)
+    return alive
+
+
+@pytest.fixture(scope="module")
+def platform() -> Iterator[Platform]:
+    with tempfile.TemporaryDirectory(prefix="paysage-run-", ignore_cleanup_errors=True) as folder:
+        home, port, said = Path(folder), free_port(), []
+        home.chmod(0o755)
+        process = serve(home, port)
+        until_ready(process, said)
+        password = re.search(r"admin / (\S+)", "".join(said))
+        assert password, said
+        # keep reading, so that the platform never waits for us
+        import threading
+
+        threading.Thread(target=lambda: said.extend(process.stdout or []), daemon=True).start()
+        yield Platform(process, f"http://127.0.0.1:{port}", password[1], home, said)
+        alive = stop(process)
+        assert not alive, alive
+        started = time.monotonic()
+        again, heard = serve(home, port), []
+        until_ready(again, heard)
+        assert time.monotonic() - started < 15
+        assert not stop(again)
+
+
+@pytest.fixture(scope="module")
+def page(platform: Platform) -> Iterator[Page]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.set_default_timeout(30_000)
+        complaints: list[str] = []
+        page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
+        yield page
+        browser.close()
+        blocked = [text for text in complaints if "Content Security Policy" in text]
+        assert not blocked, blocked
+
+
+def photographs(folder: Path) -> list[Path]:
+    """Four pictures: real ones where they are, drawn ones elsewhere."""
+    if SHARED.is_dir():
+        return sorted((SHARED / "photos").glob("*.jpg"))[:4]
+    paths = []
+    for seed in range(4):
+        path = folder / f"picture-{seed}.jpg"
+        path.write_bytes(encoded(scene(seed + 50)))
+        paths.append(path)
+    return paths
+
+
+def shot(page: Page, name: str) -> None:
+    """A screenshot for people, where PAYSAGE_SCREENSHOTS names a folder."""
+    folder = os.environ.get("PAYSAGE_SCREENSHOTS")
+    if folder:
+        page.screenshot(path=f"{folder}/{name}.png")
+
+
+def test_a_first_visit(platform: Platform, page: Page, tmp_path: Path) -> None:
+    files = photographs(tmp_path)
+    page.goto(platform.url)
+    page.get_by_label("Name").fill("admin")
+    page.get_by_label("Password").fill("wrong")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("alert")).to_contain_text("wrong")
+    shot(page, "sign-in")
+    page.get_by_label("Name").fill("admin")
+    page.get_by_label("Password").fill(platform.password)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("heading", name="Collections")).to_be_visible()
+
+    page.get_by_label("New collection").fill("First steps")
+    page.get_by_role("button", name="Make it").click()
+    broken = tmp_path / "notes.jpg"
+    broken.write_text("this is no picture")
+    page.set_input_files("#drop input[type=file]", [*map(str, files[:3]), str(broken)])
+    expect(page.locator("#uploads li")).to_have_count(4)
+    expect(page.locator("#uploads .refused")).to_contain_text("Only JPEG, PNG and WebP")
+    expect(page.locator("#progress")).to_contain_text("3 of 3 parsed", timeout=90_000)
+    expect(page.locator(".tile img")).to_have_count(3)
+    shot(page, "collection")
+
+    page.locator(".tile").first.click()
+    expect(page.locator("#mask")).to_be_visible()
+    assert page.evaluate("document.getElementById('mask').naturalWidth") > 100
+    expect(page.locator(".legend li").first).to_contain_text("%")
+    page.locator("#opacity").fill("100")
+    page.wait_for_function("getComputedStyle(document.getElementById('mask')).opacity === '1'")
+    shot(page, "image")
+
+    page.get_by_role("link", name="Search", exact=True).click()
+    page.set_input_files("#query-drop input[type=file]", str(files[3]))
+    page.wait_for_url("**/search?image=*")
+    expect(page.locator(".hits .tile").first).to_be_visible(timeout=90_000)
+    expect(page.locator(".hits .tile").first).to_contain_text("context")
+    expect(page.locator(".plan")).to_contain_text("exact")
+    shot(page, "search")
+
+
+def test_class_ranges_answer_exactly(platform: Platform, page: Page) -> None:
+    page.goto(f"{platform.url}/search?class=sky&min=20&max=&class=car&min=&max=0")
+    expect(page.locator(".plan")).to_contain_text("matching")
+    shot(page, "ranges")
+    page.goto(f"{platform.url}/search?class=sky&min=20&max=&class=skyy&min=10&max=")
+    expect(page.get_by_role("alert")).to_contain_text("did you mean 'sky'")
+
+
+def test_the_demo_is_parsed_without_a_failure(platform: Platform, page: Page) -> None:
+    page.goto(platform.url)
+    page.get_by_text("Demo: rendered scenes").click()
+    expect(page.locator("#progress")).to_contain_text("150 of 150 parsed", timeout=300_000)
+    assert "could not be" not in page.locator("#progress").inner_text()
+    expect(page.locator(".badge").first).to_have_text("rendered")
+    shot(page, "demo")
+    page.goto(platform.url)
+    shot(page, "home")
+
+
+def test_the_web_process_is_small(platform: Platform) -> None:
+    web = [p for p in psutil.Process(platform.process.pid).children(recursive=True)
+           if "gunicorn" in " ".join(p.cmdline())]
+    assert web
+    for process in web:
+        assert process.memory_info().rss < 200e6
+        assert not any("libtorch" in m.path for m in process.memory_maps())
+
+
+def test_a_second_platform_gets_a_clear_answer(platform: Platform) -> None:
+    second = serve(platform.home, free_port())
+    out, _ = second.communicate(timeout=30)
+    assert second.returncode != 0 and "is in use by a running Paysage" in out
+    assert "Traceback" not in out
+    with tempfile.TemporaryDirectory() as other:
+        port = int(platform.url.rsplit(":", 1)[1])
+        third = serve(Path(other), port)
+        out, _ = third.communicate(timeout=30)
+        assert third.returncode != 0 and f"port {port}" in out and "set PORT" in out
+
+
+def test_health(platform: Platform) -> None:
+    with urllib.request.urlopen(f"{platform.url}/healthz") as answer:
+        assert answer.status == 200

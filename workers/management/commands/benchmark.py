@@ -1,0 +1,199 @@
+"""`manage.py benchmark model|ingest|query`: how fast this machine is at it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+import uuid
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+from PIL import Image as Pillow
+from torch.utils.flop_counter import FlopCounterMode
+from tqdm import tqdm
+
+from retrieval import search
+from retrieval.doorbell import ring_now
+from retrieval.management.awaiting import workers_running
+from retrieval.management.prepared import prepare
+from retrieval.models import Analysis, Collection, Descriptor, Image
+from retrieval.services import create_collection, remove_images
+from retrieval.upload import store_upload
+from segmentation.decode import decode
+from segmentation.predict import Parser, Prepared
+from segmentation.scenes import render
+
+
+def picture_files(count: int, folder: Path) -> list[Path]:
+    """Pictures to measure with: photographs where they are, each cropped anew to be distinct."""
+    photos = sorted((settings.SHARED_DATA / "photos").glob("*.jpg"))
+    paths = []
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        if photos:
+            picture = Pillow.open(photos[number % len(photos)]).convert("RGB")
+            left, top = rng.integers(0, 8, 2)
+            picture = picture.crop((left, top, picture.width - 8 + left, picture.height - 8 + top))
+        else:
+            picture = Pillow.fromarray(render(number).image)
+        path = folder / f"{number:05}.jpg"
+        picture.save(path, quality=90)
+        paths.append(path)
+    return paths
+
+
+def matmul_gflops() -> float:
+    """Measured rate of a 2048³ matrix product, in bf16 where the network runs in bf16."""
+    kind = torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
+    a, b = (torch.randn(2048, 2048, dtype=kind) for _ in range(2))
+    for _ in range(2):
+        a @ b
+    started = time.perf_counter()
+    for _ in range(8):
+        a @ b
+    return 8 * 2 * 2048**3 / (time.perf_counter() - started) / 1e9
+
+
+def prepared_batches(parser: Parser, paths: list[Path], size: int) -> list[list[Prepared]]:
+    """Decoded and resized pictures in batches of one size each."""
+    buckets: dict[tuple[int, int], list[Prepared]] = defaultdict(list)
+    for path in paths:
+        prepared = parser.prepare(decode(path))
+        buckets[prepared.bucket].append(prepared)
+    return [group[i : i + size] for group in buckets.values() for i in range(0, len(group), size)]
+
+
+def measure_model(parser: Parser, paths: list[Path]) -> dict[str, float]:
+    """The network with its describing, from decoded pictures, one batch after the other."""
+    batches = prepared_batches(parser, paths, settings.BATCH)
+    images = sum(map(len, batches))
+    with FlopCounterMode(display=False) as counter:
+        parser.forward(batches[0][:1])
+    flop = counter.get_total_flops()
+    parser.parse(batches[0])
+    started = time.perf_counter()
+    for batch in tqdm(batches, "model", mininterval=1):
+        parser.parse(batch)
+    seconds = time.perf_counter() - started
+    rate, matmul = images / seconds, matmul_gflops()
+    return {
+        "images": images,
+        "images_per_s": round(rate, 2),
+        "ms_per_image": round(1000 / rate, 2),
+        "gflop_per_image": round(flop / 1e9, 2),
+        "achieved_gflops": round(rate * flop / 1e9, 1),
+        "matmul_gflops": round(matmul, 1),
+        "ratio_to_matmul": round(rate * flop / 1e9 / matmul, 3),
+    }
+
+
+def _worker_rss() -> float:
+    """Memory of this machine's Celery workers together, MB."""
+    total = 0
+    for process in psutil.process_iter(["cmdline", "memory_info"]):
+        if "workers.app" in " ".join(process.info["cmdline"] or []):
+            total += process.info["memory_info"].rss
+    return total / 1e6
+
+
+def measure_ingest(paths: list[Path]) -> dict[str, Any]:
+    """From files on the disk to recorded rows, by a worker that is warm; its memory meanwhile."""
+    owner = Collection.objects.order_by("pk").values_list("owner", flat=True).first()
+    from django.contrib.auth import get_user_model
+
+    users = get_user_model().objects
+    user = users.filter(pk=owner).first() or users.create_user(f"benchmark-{uuid.uuid4().hex[:6]}")
+    collection = create_collection(user, f"benchmark {uuid.uuid4().hex[:6]}")
+    rows = Analysis.objects.filter(collection=collection)
+
+    def take(some: list[Path], ring: bool) -> None:
+        for path in some:
+            with path.open("rb") as file:
+                store_upload(file, filename=path.name, collection=collection, user=user)
+        if ring:
+            ring_now("bulk")
+
+    memory: list[float] = []
+    try:
+        with workers_running(("bulk",)):
+            take(paths[:8], True)
+            while rows.exclude(state="done").exists():
+                time.sleep(0.1)
+            started = time.perf_counter()
+            take(paths[8:], True)
+            with tqdm(total=len(paths), desc="ingest", mininterval=1) as bar:
+                while (done := rows.filter(state="done").count()) < len(paths):
+                    if rows.filter(state__in=("rejected", "failed", "quarantined")).exists():
+                        raise CommandError("a picture of the benchmark could not be parsed")
+                    bar.update(done - bar.n)
+                    memory.append(_worker_rss())
+                    time.sleep(0.5)
+            seconds = time.perf_counter() - started
+    finally:
+        remove_images(list(collection.images.all()))
+        collection.delete()
+    quarter = max(1, len(memory) // 4)
+    return {
+        "images": len(paths) - 8,
+        "seconds": round(seconds, 1),
+        "images_per_s": round((len(paths) - 8) / seconds, 2),
+        "worker_mb_second_quarter": round(float(np.mean(memory[quarter : 2 * quarter] or memory))),
+        "worker_mb_last_quarter": round(float(np.mean(memory[-quarter:]))),
+    }
+
+
+def measure_query(count: int) -> dict[str, Any]:
+    """Searches by stored image through planner and SQL, one after the other."""
+    release = prepare()
+    ids = list(Descriptor.objects.filter(release=release).values_list("image_id", flat=True)[:2000])
+    if not ids:
+        raise CommandError("nothing is stored yet: ingest pictures first")
+    rng, times = np.random.default_rng(0), []
+    for number in rng.integers(0, len(ids), count):
+        image = Image.objects.select_related("collection__owner").get(pk=ids[number])
+        started = time.perf_counter()
+        query = search.parse({"like": [{"image": str(image.pk)}], "limit": 20}, release=release)
+        answer = search.run(query, image.collection.owner)
+        times.append(1000 * (time.perf_counter() - started))
+    return {"queries": count, "rows": answer.plan["matching"], "plan": answer.plan["kind"],
+            "p50_ms": round(float(np.percentile(times, 50)), 1),
+            "p95_ms": round(float(np.percentile(times, 95)), 1)}
+
+
+class Command(BaseCommand):
+    help = "Measure the network, the way from files to rows, or searches."
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("what", choices=["model", "ingest", "query"])
+        parser.add_argument("--images", type=int, default=2000, help="for ingest; model takes 200")
+        parser.add_argument("--queries", type=int, default=200)
+        parser.add_argument("--json", action="store_true")
+
+    def handle(self, *, what: str, images: int, queries: int, **options: Any) -> None:
+        result: dict[str, Any]
+        if what == "query":
+            result = measure_query(queries)
+        else:
+            release = prepare()
+            with tempfile.TemporaryDirectory() as folder:
+                paths = picture_files(images if what == "ingest" else 200, Path(folder))
+                if what == "ingest":
+                    result = {"ingest": measure_ingest(paths)}
+                parser = Parser.load(release.weights_name, settings.DEVICE)
+                model = measure_model(parser, paths[:400])
+                if what == "ingest":
+                    ratio = result["ingest"]["images_per_s"] / model["images_per_s"]
+                    result |= {"model": model, "ratio": round(ratio, 3)}
+                else:
+                    result = model
+        self.stdout.write(json.dumps(result) if options["json"] else json.dumps(result, indent=1))
+
+
