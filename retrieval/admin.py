@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.contrib import admin
 from django.db.models import Model
 from django.http import HttpRequest
@@ -33,7 +31,16 @@ class ImageAdmin(admin.ModelAdmin):
 
 @admin.register(models.Analysis)
 class AnalysisAdmin(admin.ModelAdmin):
-    list_display = ("id", "image", "release", "state", "queue", "attempts", "error_code", "finished_at")
+    list_display = (
+        "id",
+        "image",
+        "release",
+        "state",
+        "queue",
+        "attempts",
+        "error_code",
+        "finished_at",
+    )
     list_filter = ("state", "queue")
     list_select_related = ("image", "release")
     raw_id_fields = ("image", "collection")

@@ -109,8 +109,11 @@ def _vectors(found: Found) -> Descriptor:
 
 def _regions(found: Found) -> list[Region]:
     row = found.row
-    keys = {"image_id": row.image_id, "release_id": row.release_id,
-            "collection_id": row.collection_id}
+    keys = {
+        "image_id": row.image_id,
+        "release_id": row.release_id,
+        "collection_id": row.collection_id,
+    }
     return [
         Region(
             **keys,
@@ -190,9 +193,7 @@ def record(token: uuid.UUID, batch: Sequence[Found]) -> int:
 def finish(token: uuid.UUID, row: Claimed, state: str, code: str, detail: str) -> bool:
     """End a row as rejected or failed, for a reason a person understands; False when it was lost."""
     with transaction.atomic():
-        changed = Analysis.objects.filter(
-            id=row.id, lease_token=token, state="running"
-        ).update(
+        changed = Analysis.objects.filter(id=row.id, lease_token=token, state="running").update(
             state=state, error_code=code, error_detail=detail, finished_at=timezone.now(), **_ENDED
         )
         if changed and state == "rejected":

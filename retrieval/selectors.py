@@ -42,7 +42,9 @@ def images_for(user: User) -> QuerySet[Image]:
 def image_for(user: User, pk: uuid.UUID | str) -> Image:
     """NotFound as `collection_for`."""
     try:
-        found = images_for(user).filter(pk=pk if isinstance(pk, uuid.UUID) else uuid.UUID(pk)).first()
+        found = (
+            images_for(user).filter(pk=pk if isinstance(pk, uuid.UUID) else uuid.UUID(pk)).first()
+        )
     except ValueError:
         found = None
     if found is None:

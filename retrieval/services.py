@@ -110,8 +110,14 @@ def parse_again(user: User, image: Image) -> None:
         changed = Analysis.objects.filter(
             image=image, release__state="active", state__in=Analysis.FINAL
         ).update(
-            state="queued", attempts=0, error_code="", error_detail="", batch_limit=None,
-            queued_at=timezone.now(), finished_at=None, rung_at=None,
+            state="queued",
+            attempts=0,
+            error_code="",
+            error_detail="",
+            batch_limit=None,
+            queued_at=timezone.now(),
+            finished_at=None,
+            rung_at=None,
         )
         if not changed:
             raise StateConflict("The picture waits to be parsed, or is being parsed.")

@@ -17,11 +17,18 @@ _SLACK_BYTES = 1_000_000  # form fields and boundaries around the file
 
 
 def _too_large(start_response: Callable[..., Any]) -> list[bytes]:
-    error = {"code": "file_too_large", "message": "The upload is over the size limit.",
-             "field": "file", "request_id": ""}
+    error = {
+        "code": "file_too_large",
+        "message": "The upload is over the size limit.",
+        "field": "file",
+        "request_id": "",
+    }
     body = json.dumps({"error": error}).encode()
-    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body))),
-               ("Connection", "close")]
+    headers = [
+        ("Content-Type", "application/json"),
+        ("Content-Length", str(len(body))),
+        ("Connection", "close"),
+    ]
     start_response("413 Payload Too Large", headers)
     return [body]
 

@@ -51,8 +51,14 @@ def _predict(args: argparse.Namespace) -> dict[str, Any]:
             for name, area in zip(labels.classes, description.areas, strict=True)
             if area > 0
         }
-        found.append({"file": str(path), "mask": str(target), "areas": areas,
-                      "confidence": round(description.confidence, 4)})
+        found.append(
+            {
+                "file": str(path),
+                "mask": str(target),
+                "areas": areas,
+                "confidence": round(description.confidence, 4),
+            }
+        )
         if not args.json:
             shares = sorted(areas.items(), key=lambda item: -item[1])
             said = ", ".join(f"{name} {area:.0%}" for name, area in shares[:6])

@@ -251,7 +251,9 @@ class MobileNetV2(Backbone):
             _dilate(blocks, output_stride)
             return
         _dilate(blocks, 16)
-        late = {i: mobilenet_v2(weights=None).features[i] for i in range(branch_at, _LAST_BLOCK + 1)}
+        late = {
+            i: mobilenet_v2(weights=None).features[i] for i in range(branch_at, _LAST_BLOCK + 1)
+        }
         _dilate({i: late.get(i, nn.Identity()) for i in range(_LAST_BLOCK + 1)}, output_stride)
         self.parser = nn.ModuleDict({str(index): block for index, block in late.items()})
 
@@ -342,8 +344,10 @@ def load_pretrained(backbone: Backbone, state: dict[str, torch.Tensor]) -> None:
     if isinstance(backbone, ResNet):
         stem = {"conv1.": "stem.0.", "bn1.": "stem.1."}
         for old, new in stem.items():
-            state = {key.replace(old, new, 1) if key.startswith(old) else key: value
-                     for key, value in state.items()}
+            state = {
+                key.replace(old, new, 1) if key.startswith(old) else key: value
+                for key, value in state.items()
+            }
     wanted = {key for key in backbone.state_dict() if not key.startswith("parser.")}
     missing = {key for key in wanted - set(state) if not key.endswith("num_batches_tracked")}
     if missing:

@@ -98,7 +98,9 @@ def _jitter_colours(image: Rgb, amount: float, rng: np.random.Generator) -> Rgb:
     return np.clip(pixels, 0, 255).astype(np.uint8)
 
 
-def _rotate(image: Image.Image, mask: Image.Image, degrees: float) -> tuple[Image.Image, Image.Image]:
+def _rotate(
+    image: Image.Image, mask: Image.Image, degrees: float
+) -> tuple[Image.Image, Image.Image]:
     return (
         image.rotate(degrees, Image.Resampling.BILINEAR, fillcolor=(127, 127, 127)),
         mask.rotate(degrees, Image.Resampling.NEAREST, fillcolor=IGNORE),

@@ -71,7 +71,9 @@ def _upright(picture: Image.Image) -> Image.Image:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return ImageOps.exif_transpose(picture)
-    except Exception:  # broken EXIF: Pillow's parser raises many kinds; the pixels stand as they are
+    except (
+        Exception
+    ):  # broken EXIF: Pillow's parser raises many kinds; the pixels stand as they are
         return picture
 
 

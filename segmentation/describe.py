@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +40,7 @@ class Whitening:
 
     def __call__(self, features: Floats) -> Floats:
         """W (v − μ) of each row: (R, F) → (R, D)."""
-        projected: Floats = (features - self.mean) @ self.matrix.T
+        projected: Floats = ((features - self.mean) @ self.matrix.T).astype(np.float32)
         return projected
 
 
@@ -132,7 +133,7 @@ def composition_of(areas: Floats) -> Floats:
 
 def layout_of(mask: NDArray[np.uint8], classes: int) -> tuple[NDArray[np.int32], Floats]:
     """Non-zeros of the layout: sqrt of each class's occupancy of each of 8×8 cells, length 1."""
-    counts = _cell_counts(mask, (GRID, GRID), mask, classes)
+    counts = _cell_counts((GRID, GRID), mask, classes)
     occupancy = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     values = np.where(occupancy >= MIN_OCCUPANCY, np.sqrt(occupancy), 0).astype(np.float32).ravel()
     indices = np.flatnonzero(values)
@@ -146,11 +147,9 @@ def _cells(length: int, cells: int) -> NDArray[np.intp]:
     return np.arange(length) * cells // length
 
 
-def _cell_counts(
-    like: NDArray[np.uint8], grid: tuple[int, int], values: NDArray[np.integer], width: int
-) -> NDArray[np.int64]:
+def _cell_counts(grid: tuple[int, int], values: NDArray[Any], width: int) -> NDArray[np.int64]:
     """Pixels of each value in each cell of a grid over the picture, int64 (cells, width)."""
-    rows, columns = _cells(like.shape[0], grid[0]), _cells(like.shape[1], grid[1])
+    rows, columns = _cells(values.shape[0], grid[0]), _cells(values.shape[1], grid[1])
     cell = rows[:, None] * grid[1] + columns[None, :]
     keys = cell * width + values
     counts = np.bincount(keys.ravel(), minlength=grid[0] * grid[1] * width)
@@ -183,8 +182,8 @@ def _segments(mask: NDArray[np.uint8]) -> _Segments:
     height, width = mask.shape
     classes: list[int | None] = []
     corners: list[tuple[float, float, float, float]] = []
-    for number, (_, index, (ys, xs), inside) in enumerate(found):
-        numbers[ys, xs][inside] = number
+    for place, (_, index, (ys, xs), inside) in enumerate(found):
+        numbers[ys, xs][inside] = place
         classes.append(index)
         corners.append((xs.start / width, ys.start / height, xs.stop / width, ys.stop / height))
     if (numbers == rest).any():
@@ -193,16 +192,14 @@ def _segments(mask: NDArray[np.uint8]) -> _Segments:
     return _Segments(numbers, classes, corners)
 
 
-def _means(
-    values: Floats, numbers: NDArray[np.int32], count: int
-) -> tuple[Floats, Floats]:
+def _means(values: Floats, numbers: NDArray[np.int32], count: int) -> tuple[Floats, Floats]:
     """Mean of a (gh, gw, F) map over each region, (R, F), and the regions' areas, (R,).
 
     Every pixel reads the cell it lies in, so the area-weighted sum of the means is exactly the mean
     over all pixels: what makes explanations add up.
     """
     grid = (values.shape[0], values.shape[1])
-    occupancy = _cell_counts(numbers, grid, numbers, count).T.astype(np.float32)
+    occupancy = _cell_counts(grid, numbers, count).T.astype(np.float32)
     pixels = occupancy.sum(1, keepdims=True)
     means = (occupancy @ values.reshape(-1, values.shape[2])) / pixels
     return means, (pixels[:, 0] / numbers.size).astype(np.float32)
@@ -211,7 +208,7 @@ def _means(
 def describe(picture: ParsedPicture, classes: int, whitening: Whitening) -> Description:
     """Vectors and regions of one parsed picture (definitions: docs/architecture.md, "Vectors")."""
     mask = picture.mask
-    areas = (np.bincount(mask.ravel(), minlength=classes) / mask.size).astype(np.float32)
+    areas: Floats = (np.bincount(mask.ravel(), minlength=classes) / mask.size).astype(np.float32)
     segments = _segments(mask)
     count = len(segments.classes)
     means, shares = _means(picture.features, segments.numbers, count)

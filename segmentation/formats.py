@@ -111,7 +111,9 @@ def open_accepted(file: BinaryIO) -> Image.Image:
     if not head:
         raise FileEmpty("The file is empty.")
     if sniff(head) is None:
-        raise FormatUnsupported("Only JPEG, PNG and WebP pictures are taken, told by their content.")
+        raise FormatUnsupported(
+            "Only JPEG, PNG and WebP pictures are taken, told by their content."
+        )
     try:
         # Broken EXIF and the like warn; they do not make a picture unusable.
         with warnings.catch_warnings():

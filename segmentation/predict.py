@@ -204,13 +204,11 @@ class Parser:
         assert maps.general is not None
         fused = maps.fused
         if fused.shape[-2:] != maps.general.shape[-2:]:
-            fused = F.adaptive_avg_pool2d(fused, maps.general.shape[-2:])
+            fused = F.adaptive_avg_pool2d(fused, tuple(maps.general.shape[-2:]))
         joined = torch.cat([maps.general, fused], dim=1).permute(0, 2, 3, 1)
         return joined.float().cpu().numpy()
 
-    def _class_maps(
-        self, logits: Tensor, sizes: list[tuple[int, int]]
-    ) -> list[NDArray[np.uint8]]:
+    def _class_maps(self, logits: Tensor, sizes: list[tuple[int, int]]) -> list[NDArray[np.uint8]]:
         """Upsample the logits of each picture to its size and take the most probable class."""
         masks: list[NDArray[np.uint8]] = []
         position = 0

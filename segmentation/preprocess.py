@@ -35,7 +35,9 @@ class InputRule:
 
     def size(self, width_px: int, height_px: int) -> tuple[int, int]:
         """(height, width) in pixels that a picture is resized to."""
-        scale = min(self.short_px / min(width_px, height_px), self.long_px / max(width_px, height_px))
+        scale = min(
+            self.short_px / min(width_px, height_px), self.long_px / max(width_px, height_px)
+        )
 
         def rounded(side: int) -> int:
             return max(self.multiple, round(side * scale / self.multiple) * self.multiple)

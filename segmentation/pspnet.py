@@ -185,9 +185,7 @@ class PSPNet(nn.Module):
         """Bilinear upsampling of (B, C, h, w) to (B, C, *size) as this network was trained."""
         return cast(
             Tensor,
-            F.interpolate(
-                logits, size, mode="bilinear", align_corners=self.config.align_corners
-            ),
+            F.interpolate(logits, size, mode="bilinear", align_corners=self.config.align_corners),
         )
 
     def heads(self) -> list[nn.Module]:

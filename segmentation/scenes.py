@@ -40,7 +40,9 @@ class Scene:
     title: str
 
 
-def _noise(shape: tuple[int, int], rng: np.random.Generator, octaves: int, stretch: float) -> Floats:
+def _noise(
+    shape: tuple[int, int], rng: np.random.Generator, octaves: int, stretch: float
+) -> Floats:
     """Smooth noise around 0: random grids of doubling fineness, each half as strong."""
     height, width = shape
     total = np.zeros(shape, np.float32)
@@ -66,9 +68,17 @@ class Canvas:
         self.light = rng.uniform(0.75, 1.08)
         self.haze: Colour = (0.78, 0.84, 0.9)
 
-    def paint(self, where: NDArray[np.bool_], name: str, colour: Colour, texture: float = 0.05,
-              shade: Floats | float = 1.0, octaves: int = 5, stretch: float = 1.0,
-              haze: float = 0.0) -> None:
+    def paint(
+        self,
+        where: NDArray[np.bool_],
+        name: str,
+        colour: Colour,
+        texture: float = 0.05,
+        shade: Floats | float = 1.0,
+        octaves: int = 5,
+        stretch: float = 1.0,
+        haze: float = 0.0,
+    ) -> None:
         """Cover `where`, (H, W), with a textured colour (0..1), dimmed by `shade`, behind `haze`."""
         if not where.any():
             return
@@ -110,8 +120,11 @@ def _ridge(canvas: Canvas, base: float, height: float, roughness: int) -> Floats
 
 
 def _sky(c: Canvas) -> None:
-    top, low = [((0.25, 0.5, 0.86), (0.78, 0.87, 0.95)), ((0.55, 0.62, 0.72), (0.8, 0.82, 0.85)),
-                ((0.3, 0.36, 0.6), (0.96, 0.72, 0.5))][int(c.rng.choice(3, p=[0.6, 0.2, 0.2]))]
+    top, low = [
+        ((0.25, 0.5, 0.86), (0.78, 0.87, 0.95)),
+        ((0.55, 0.62, 0.72), (0.8, 0.82, 0.85)),
+        ((0.3, 0.36, 0.6), (0.96, 0.72, 0.5)),
+    ][int(c.rng.choice(3, p=[0.6, 0.2, 0.2]))]
     c.haze = low
     share = c.rows[..., None] ** 0.8
     sky = np.array(top, np.float32) * (1 - share) + np.array(low, np.float32) * share
@@ -133,12 +146,23 @@ def _hills(c: Canvas, horizon: float, layers: int, name: str = "mountain") -> No
 
 
 def _ground(c: Canvas, horizon: float, name: str) -> None:
-    colours: dict[str, Colour] = {"grass": (0.34, 0.48, 0.18), "road": (0.38, 0.38, 0.4),
-                                  "pavement": (0.6, 0.57, 0.53), "water": (0.22, 0.4, 0.5)}
+    colours: dict[str, Colour] = {
+        "grass": (0.34, 0.48, 0.18),
+        "road": (0.38, 0.38, 0.4),
+        "pavement": (0.6, 0.57, 0.53),
+        "water": (0.22, 0.4, 0.5),
+    }
     where = c.rows >= np.full((1, c.width), horizon, np.float32)
     shade = 0.85 + 0.25 * (c.rows - horizon) + np.zeros((1, c.width), np.float32)
-    c.paint(where, name, colours[name], 0.1, shade.astype(np.float32), 6,
-            stretch=6 if name == "water" else 1.5)
+    c.paint(
+        where,
+        name,
+        colours[name],
+        0.1,
+        shade.astype(np.float32),
+        6,
+        stretch=6 if name == "water" else 1.5,
+    )
 
 
 def _water(c: Canvas, horizon: float, shore: Floats | None = None) -> None:
@@ -157,28 +181,64 @@ def _water(c: Canvas, horizon: float, shore: Floats | None = None) -> None:
 
 def _tree(c: Canvas, x: float, foot: float, height: float) -> None:
     trunk = height * 0.05
-    c.paint(c.shape([(x - trunk / 2, foot), (x - trunk / 3, foot - height * 0.5),
-                     (x + trunk / 3, foot - height * 0.5), (x + trunk / 2, foot)]),
-            "vegetation", (0.3, 0.22, 0.15), 0.15)
+    c.paint(
+        c.shape(
+            [
+                (x - trunk / 2, foot),
+                (x - trunk / 3, foot - height * 0.5),
+                (x + trunk / 3, foot - height * 0.5),
+                (x + trunk / 2, foot),
+            ]
+        ),
+        "vegetation",
+        (0.3, 0.22, 0.15),
+        0.15,
+    )
     green = (0.16 + c.rng.uniform(0, 0.12), 0.3 + c.rng.uniform(0, 0.14), 0.1)
     for _ in range(9):
         angle, far = c.rng.uniform(0, 6.28), c.rng.uniform(0, 0.22)
         lift = c.rng.uniform(0.45, 0.9)
         tone = 0.7 + 0.55 * lift
         radius = height * c.rng.uniform(0.14, 0.25)
-        crown = c.ellipse(x + height * far * np.cos(angle) * 0.7, foot - height * lift, radius, radius * 0.85)
-        c.paint(crown, "vegetation", (green[0] * tone, green[1] * tone, green[2] * tone), 0.32, octaves=6)
+        crown = c.ellipse(
+            x + height * far * np.cos(angle) * 0.7, foot - height * lift, radius, radius * 0.85
+        )
+        c.paint(
+            crown,
+            "vegetation",
+            (green[0] * tone, green[1] * tone, green[2] * tone),
+            0.32,
+            octaves=6,
+        )
 
 
-def _building(c: Canvas, left: float, right: float, top: float, foot: float, haze: float = 0.0) -> None:
-    walls: list[Colour] = [(0.72, 0.6, 0.48), (0.62, 0.4, 0.33), (0.78, 0.76, 0.7), (0.5, 0.53, 0.58),
-                           (0.83, 0.74, 0.56)]
+def _building(
+    c: Canvas, left: float, right: float, top: float, foot: float, haze: float = 0.0
+) -> None:
+    walls: list[Colour] = [
+        (0.72, 0.6, 0.48),
+        (0.62, 0.4, 0.33),
+        (0.78, 0.76, 0.7),
+        (0.5, 0.53, 0.58),
+        (0.83, 0.74, 0.56),
+    ]
     wall = walls[int(c.rng.integers(len(walls)))]
-    c.paint(c.shape([(left, foot), (left, top), (right, top), (right, foot)]), "building", wall, 0.05, haze=haze)
+    c.paint(
+        c.shape([(left, foot), (left, top), (right, top), (right, foot)]),
+        "building",
+        wall,
+        0.05,
+        haze=haze,
+    )
     if c.rng.random() < 0.5 and haze < 0.2:
         rise = min(0.07, (right - left) * 0.4)
-        c.paint(c.shape([(left - 0.008, top), ((left + right) / 2, top - rise), (right + 0.008, top)]),
-                "building", (0.42, 0.22, 0.18), 0.1, haze=haze)
+        c.paint(
+            c.shape([(left - 0.008, top), ((left + right) / 2, top - rise), (right + 0.008, top)]),
+            "building",
+            (0.42, 0.22, 0.18),
+            0.1,
+            haze=haze,
+        )
     floors = max(2, int((foot - top) / 0.075))
     columns = max(2, int((right - left) / 0.045))
     glass: Colour = (0.18, 0.24, 0.32) if c.rng.random() < 0.8 else (0.85, 0.75, 0.45)
@@ -187,8 +247,15 @@ def _building(c: Canvas, left: float, right: float, top: float, foot: float, haz
             x = left + (column + 0.28) * (right - left) / columns
             y = top + (floor + 0.25) * (foot - top) / floors
             w, h = 0.45 * (right - left) / columns, 0.5 * (foot - top) / floors
-            c.paint(c.shape([(x, y), (x + w, y), (x + w, y + h), (x, y + h)]), "building", glass,
-                    0.15, float(c.rng.uniform(0.7, 1.3)), octaves=2, haze=haze)
+            c.paint(
+                c.shape([(x, y), (x + w, y), (x + w, y + h), (x, y + h)]),
+                "building",
+                glass,
+                0.15,
+                float(c.rng.uniform(0.7, 1.3)),
+                octaves=2,
+                haze=haze,
+            )
 
 
 def _row_of_buildings(c: Canvas, foot: float, tallest: float, haze: float = 0.0) -> None:
@@ -202,30 +269,79 @@ def _row_of_buildings(c: Canvas, foot: float, tallest: float, haze: float = 0.0)
 def _car(c: Canvas, x: float, foot: float, size: float) -> None:
     paint: Colour = tuple(c.rng.uniform(0.1, 0.8, 3))  # type: ignore[assignment]
     aspect = c.height / c.width
+
     def at(points: list[tuple[float, float]]) -> NDArray[np.bool_]:
         return c.shape([(x + px * size * aspect, foot - py * size) for px, py in points])
-    c.paint(at([(-1, 0.12), (-1, 0.5), (-0.55, 0.55), (-0.35, 0.9), (0.4, 0.9), (0.7, 0.55), (1, 0.48),
-                (1, 0.12)]), "car", paint, 0.04)
-    c.paint(at([(-0.45, 0.56), (-0.3, 0.83), (0.35, 0.83), (0.58, 0.56)]), "car", (0.16, 0.2, 0.25), 0.1)
+
+    c.paint(
+        at(
+            [
+                (-1, 0.12),
+                (-1, 0.5),
+                (-0.55, 0.55),
+                (-0.35, 0.9),
+                (0.4, 0.9),
+                (0.7, 0.55),
+                (1, 0.48),
+                (1, 0.12),
+            ]
+        ),
+        "car",
+        paint,
+        0.04,
+    )
+    c.paint(
+        at([(-0.45, 0.56), (-0.3, 0.83), (0.35, 0.83), (0.58, 0.56)]), "car", (0.16, 0.2, 0.25), 0.1
+    )
     for wheel in (-0.6, 0.6):
-        c.paint(c.ellipse(x + wheel * size * aspect, foot - 0.14 * size, 0.17 * size, 0.17 * size),
-                "car", (0.07, 0.07, 0.08), 0.1)
+        c.paint(
+            c.ellipse(x + wheel * size * aspect, foot - 0.14 * size, 0.17 * size, 0.17 * size),
+            "car",
+            (0.07, 0.07, 0.08),
+            0.1,
+        )
 
 
 def _person(c: Canvas, x: float, foot: float, size: float) -> None:
     coat: Colour = tuple(c.rng.uniform(0.1, 0.75, 3))  # type: ignore[assignment]
     half = 0.13 * size * c.height / c.width
     for side in (-0.5, 0.45):
-        c.paint(c.shape([(x + side * half - half * 0.3, foot), (x + side * half - half * 0.3, foot - 0.48 * size),
-                         (x + side * half + half * 0.35, foot - 0.48 * size), (x + side * half + half * 0.35, foot)]),
-                "person", (0.16, 0.17, 0.24), 0.08)
+        c.paint(
+            c.shape(
+                [
+                    (x + side * half - half * 0.3, foot),
+                    (x + side * half - half * 0.3, foot - 0.48 * size),
+                    (x + side * half + half * 0.35, foot - 0.48 * size),
+                    (x + side * half + half * 0.35, foot),
+                ]
+            ),
+            "person",
+            (0.16, 0.17, 0.24),
+            0.08,
+        )
     c.paint(c.ellipse(x, foot - 0.62 * size, 0.14 * size, 0.22 * size), "person", coat, 0.1)
-    c.paint(c.ellipse(x, foot - 0.9 * size, 0.075 * size, 0.09 * size), "person", (0.72, 0.53, 0.42), 0.05)
+    c.paint(
+        c.ellipse(x, foot - 0.9 * size, 0.075 * size, 0.09 * size),
+        "person",
+        (0.72, 0.53, 0.42),
+        0.05,
+    )
 
 
 def _pole(c: Canvas, x: float, foot: float, size: float, sign: bool) -> None:
-    c.paint(c.shape([(x - 0.004, foot), (x - 0.003, foot - size), (x + 0.003, foot - size), (x + 0.004, foot)]),
-            "pole", (0.45, 0.46, 0.47), 0.05)
+    c.paint(
+        c.shape(
+            [
+                (x - 0.004, foot),
+                (x - 0.003, foot - size),
+                (x + 0.003, foot - size),
+                (x + 0.004, foot),
+            ]
+        ),
+        "pole",
+        (0.45, 0.46, 0.47),
+        0.05,
+    )
     if sign:
         colour = [(0.8, 0.12, 0.12), (0.15, 0.3, 0.7), (0.92, 0.78, 0.15)][int(c.rng.integers(3))]
         c.paint(c.ellipse(x, foot - size, 0.05, 0.05), "sign", colour, 0.04)
@@ -235,17 +351,51 @@ def _pole(c: Canvas, x: float, foot: float, size: float, sign: bool) -> None:
 def _road(c: Canvas, horizon: float, pavement: bool) -> None:
     middle, spread = c.rng.uniform(0.4, 0.6), c.rng.uniform(0.35, 0.5)
     if pavement:
-        c.paint(c.shape([(middle - 0.05, horizon), (middle + 0.05, horizon),
-                         (middle + spread * 1.9, 1.01), (middle - spread * 1.9, 1.01)]),
-                "pavement", (0.62, 0.59, 0.55), 0.07, octaves=6)
-    c.paint(c.shape([(middle - 0.02, horizon), (middle + 0.02, horizon), (middle + spread, 1.01),
-                     (middle - spread, 1.01)]), "road", (0.36, 0.36, 0.38), 0.07, octaves=6)
+        c.paint(
+            c.shape(
+                [
+                    (middle - 0.05, horizon),
+                    (middle + 0.05, horizon),
+                    (middle + spread * 1.9, 1.01),
+                    (middle - spread * 1.9, 1.01),
+                ]
+            ),
+            "pavement",
+            (0.62, 0.59, 0.55),
+            0.07,
+            octaves=6,
+        )
+    c.paint(
+        c.shape(
+            [
+                (middle - 0.02, horizon),
+                (middle + 0.02, horizon),
+                (middle + spread, 1.01),
+                (middle - spread, 1.01),
+            ]
+        ),
+        "road",
+        (0.36, 0.36, 0.38),
+        0.07,
+        octaves=6,
+    )
     for step in range(6):
         near, far = 0.12 + step * 0.15, 0.18 + step * 0.15
         ys = [horizon + (1 - horizon) * t**1.6 for t in (near, far)]
         ws = [0.004 + 0.012 * t for t in (near, far)]
-        c.paint(c.shape([(middle - ws[0], ys[0]), (middle + ws[0], ys[0]), (middle + ws[1], ys[1]),
-                         (middle - ws[1], ys[1])]), "road", (0.86, 0.85, 0.8), 0.04)
+        c.paint(
+            c.shape(
+                [
+                    (middle - ws[0], ys[0]),
+                    (middle + ws[0], ys[0]),
+                    (middle + ws[1], ys[1]),
+                    (middle - ws[1], ys[1]),
+                ]
+            ),
+            "road",
+            (0.86, 0.85, 0.8),
+            0.04,
+        )
     for _ in range(int(c.rng.integers(1, 4))):
         t = c.rng.uniform(0.15, 0.6)
         side = c.rng.choice([-0.5, 0.5])
@@ -254,24 +404,55 @@ def _road(c: Canvas, horizon: float, pavement: bool) -> None:
 
 def _fence(c: Canvas, foot: float, size: float) -> None:
     for x in np.arange(0.02, 1, 0.045):
-        c.paint(c.shape([(x, foot), (x, foot - size), (x + 0.01, foot - size), (x + 0.01, foot)]),
-                "fence", (0.5, 0.4, 0.3), 0.1)
+        c.paint(
+            c.shape([(x, foot), (x, foot - size), (x + 0.01, foot - size), (x + 0.01, foot)]),
+            "fence",
+            (0.5, 0.4, 0.3),
+            0.1,
+        )
     for rail in (0.35, 0.75):
         y = foot - size * rail
-        c.paint(c.shape([(0, y), (1, y), (1, y + 0.012), (0, y + 0.012)]), "fence", (0.46, 0.37, 0.28), 0.1)
+        c.paint(
+            c.shape([(0, y), (1, y), (1, y + 0.012), (0, y + 0.012)]),
+            "fence",
+            (0.46, 0.37, 0.28),
+            0.1,
+        )
 
 
 def _boat(c: Canvas, x: float, foot: float, size: float) -> None:
     hull: Colour = tuple(c.rng.uniform(0.2, 0.9, 3))  # type: ignore[assignment]
-    c.paint(c.shape([(x - size, foot - size * 0.35), (x + size, foot - size * 0.35), (x + size * 0.7, foot),
-                     (x - size * 0.75, foot)]), "boat", hull, 0.06)
-    c.paint(c.shape([(x, foot - size * 0.35), (x, foot - size * 2.2), (x + size * 0.8, foot - size * 0.5)]),
-            "boat", (0.93, 0.92, 0.88), 0.03)
+    c.paint(
+        c.shape(
+            [
+                (x - size, foot - size * 0.35),
+                (x + size, foot - size * 0.35),
+                (x + size * 0.7, foot),
+                (x - size * 0.75, foot),
+            ]
+        ),
+        "boat",
+        hull,
+        0.06,
+    )
+    c.paint(
+        c.shape(
+            [(x, foot - size * 0.35), (x, foot - size * 2.2), (x + size * 0.8, foot - size * 0.5)]
+        ),
+        "boat",
+        (0.93, 0.92, 0.88),
+        0.03,
+    )
 
 
 def _trees(c: Canvas, count: int, foot: float, height: tuple[float, float]) -> None:
     for foot_y in np.sort(c.rng.uniform(foot, min(0.97, foot + 0.2), count)):
-        _tree(c, c.rng.uniform(0, 1), float(foot_y), c.rng.uniform(*height) * (0.6 + float(foot_y) - foot))
+        _tree(
+            c,
+            c.rng.uniform(0, 1),
+            float(foot_y),
+            c.rng.uniform(*height) * (0.6 + float(foot_y) - foot),
+        )
 
 
 def _people(c: Canvas, count: int, foot: float) -> None:
@@ -288,7 +469,13 @@ def _compose(c: Canvas, kind: str) -> None:
         _road(c, horizon + 0.02, True)
         _trees(c, int(c.rng.integers(0, 3)), horizon + 0.1, (0.3, 0.45))
         for _ in range(3):
-            _pole(c, c.rng.uniform(0.02, 0.98), horizon + 0.2, c.rng.uniform(0.2, 0.4), c.rng.random() < 0.6)
+            _pole(
+                c,
+                c.rng.uniform(0.02, 0.98),
+                horizon + 0.2,
+                c.rng.uniform(0.2, 0.4),
+                c.rng.random() < 0.6,
+            )
         _people(c, int(c.rng.integers(1, 5)), horizon + 0.12)
     elif kind == "skyline":
         _row_of_buildings(c, horizon + 0.05, 0.42, 0.35)
@@ -310,12 +497,19 @@ def _compose(c: Canvas, kind: str) -> None:
             below = (c.mask == STARTER.index("sky")) & (c.rows > horizon)
             c.paint(below, "grass", (0.45, 0.5, 0.25), 0.12)
         for _ in range(int(c.rng.integers(1, 3)) + (3 if kind == "harbour" else 0)):
-            _boat(c, c.rng.uniform(0.1, 0.9), c.rng.uniform(horizon + 0.04, 0.85), c.rng.uniform(0.03, 0.07))
+            _boat(
+                c,
+                c.rng.uniform(0.1, 0.9),
+                c.rng.uniform(horizon + 0.04, 0.85),
+                c.rng.uniform(0.03, 0.07),
+            )
     elif kind == "lake":
         _hills(c, horizon, 3)
         _trees(c, 10, horizon - 0.02, (0.12, 0.2))
         _water(c, horizon + 0.02, _ridge(c, 1.0, 0.12, 4))
-        c.paint((c.mask == STARTER.index("sky")) & (c.rows > horizon), "grass", (0.4, 0.5, 0.2), 0.12)
+        c.paint(
+            (c.mask == STARTER.index("sky")) & (c.rows > horizon), "grass", (0.4, 0.5, 0.2), 0.12
+        )
     elif kind == "country road":
         _hills(c, horizon, 2)
         _ground(c, horizon, "grass")

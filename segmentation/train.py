@@ -189,9 +189,7 @@ class Trainer:
         self.history: list[dict[str, Any]] = []
         self._resume()
 
-    def _read(
-        self, data: Path, folders: list[str], classes: int
-    ) -> list[tuple[Rgb, ClassMap]]:
+    def _read(self, data: Path, folders: list[str], classes: int) -> list[tuple[Rgb, ClassMap]]:
         pairs: list[Pair] = [pair for name in folders for pair in find_pairs(data / name)]
         return [read_pair(pair, classes) for pair in tqdm(pairs, "reading", leave=False)]
 

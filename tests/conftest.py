@@ -71,10 +71,26 @@ def database_url() -> str:
 def start_worker(queues: str = "bulk,query", **environment: str) -> subprocess.Popen[bytes]:
     """A real Celery worker on the test database; the caller ends it."""
     env = {**os.environ, "DATABASE_URL": database_url(), "OMP_NUM_THREADS": "2", **environment}
-    command = [sys.executable, "-m", "celery", "-A", "workers.app", "worker", "-Q", queues, "-c", "1",
-               "-l", "WARNING", "--without-gossip", "--without-mingle"]
+    command = [
+        sys.executable,
+        "-m",
+        "celery",
+        "-A",
+        "workers.app",
+        "worker",
+        "-Q",
+        queues,
+        "-c",
+        "1",
+        "-l",
+        "WARNING",
+        "--without-gossip",
+        "--without-mingle",
+    ]
     log = (HOME / "log" / "worker.log").open("ab")
-    return subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log, start_new_session=True)
+    return subprocess.Popen(
+        command, cwd=ROOT, env=env, stdout=log, stderr=log, start_new_session=True
+    )
 
 
 @pytest.fixture(scope="session")
@@ -117,7 +133,11 @@ def store(collection: object, data: bytes, name: str = "picture.jpg", **options:
 
     owner = collection.owner  # type: ignore[attr-defined]
     return store_upload(
-        io.BytesIO(data), filename=name, collection=collection, user=owner, **options  # type: ignore[arg-type]
+        io.BytesIO(data),
+        filename=name,
+        collection=collection,
+        user=owner,
+        **options,  # type: ignore[arg-type]
     ).image
 
 

@@ -151,7 +151,9 @@ def test_wrong_extension_and_appended_html(collection, worker):
 
 def test_broken_metadata_is_ignored(collection, worker):
     exif = b"Exif\0\0II*\0\xff\xff\xff\xff broken broken broken"
-    broken = accepted(collection, encoded(scene(2), "JPEG", exif=exif, icc_profile=b"no profile" * 9))
+    broken = accepted(
+        collection, encoded(scene(2), "JPEG", exif=exif, icc_profile=b"no profile" * 9)
+    )
     done(broken)
 
 
@@ -186,10 +188,16 @@ def test_colour_modes(collection, worker):
 
 def test_eight_orientations_are_one_picture(collection, worker):
     base = scene(7, (320, 240))
-    inverse = {1: None, 2: Pillow.Transpose.FLIP_LEFT_RIGHT, 3: Pillow.Transpose.ROTATE_180,
-               4: Pillow.Transpose.FLIP_TOP_BOTTOM, 5: Pillow.Transpose.TRANSPOSE,
-               6: Pillow.Transpose.ROTATE_90, 7: Pillow.Transpose.TRANSVERSE,
-               8: Pillow.Transpose.ROTATE_270}
+    inverse = {
+        1: None,
+        2: Pillow.Transpose.FLIP_LEFT_RIGHT,
+        3: Pillow.Transpose.ROTATE_180,
+        4: Pillow.Transpose.FLIP_TOP_BOTTOM,
+        5: Pillow.Transpose.TRANSPOSE,
+        6: Pillow.Transpose.ROTATE_90,
+        7: Pillow.Transpose.TRANSVERSE,
+        8: Pillow.Transpose.ROTATE_270,
+    }
     found = []
     for orientation, method in inverse.items():
         turned = base if method is None else base.transpose(method)
@@ -230,8 +238,14 @@ def test_the_same_file_again_is_the_same_image(collection):
 
 @pytest.mark.parametrize(
     "name",
-    ["../../etc/passwd", "a\0b.jpg", "x" * 300 + ".jpg", "\u202egpj.exe", "🌄.jpg",
-     "<script>alert(1)</script>.jpg"],
+    [
+        "../../etc/passwd",
+        "a\0b.jpg",
+        "x" * 300 + ".jpg",
+        "\u202egpj.exe",
+        "🌄.jpg",
+        "<script>alert(1)</script>.jpg",
+    ],
 )
 def test_names_are_only_titles(collection, name):
     from retrieval.upload import store_upload

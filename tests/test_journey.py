@@ -46,8 +46,14 @@ def environment(home: Path) -> dict[str, str]:
 
 def serve(home: Path, port: int, *options: str) -> subprocess.Popen[str]:
     command = [sys.executable, "manage.py", "serve", "--port", str(port), *options]
-    return subprocess.Popen(command, cwd=ROOT, env=environment(home), text=True, stdout=subprocess.PIPE,
-                            stderr=subprocess.STDOUT)
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment(home),
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
 
 
 def until_ready(process: subprocess.Popen[str], said: list[str]) -> None:
@@ -94,7 +100,9 @@ def platform() -> Iterator[Platform]:
 @pytest.fixture(scope="module")
 def page(platform: Platform) -> Iterator[Page]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        browser = playwright.chromium.launch(
+            executable_path="/usr/bin/chromium", args=["--no-sandbox"]
+        )
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         page.set_default_timeout(30_000)
         complaints: list[str] = []
@@ -185,8 +193,11 @@ def test_the_demo_is_parsed_without_a_failure(platform: Platform, page: Page) ->
 
 
 def test_the_web_process_is_small(platform: Platform) -> None:
-    web = [p for p in psutil.Process(platform.process.pid).children(recursive=True)
-           if "gunicorn" in " ".join(p.cmdline())]
+    web = [
+        p
+        for p in psutil.Process(platform.process.pid).children(recursive=True)
+        if "gunicorn" in " ".join(p.cmdline())
+    ]
     assert web
     for process in web:
         assert process.memory_info().rss < 200e6

@@ -25,10 +25,12 @@ def fill(collection, count: int) -> None:
         store(collection, encoded(scene(seed + 1000)), f"{seed}.jpg")
 
 
-def test_kill_9_in_mid_batch_loses_nothing(collection):
+def test_kill_9_in_mid_batch_loses_nothing(collection, settings):
+    # a broker database of its own, so that no other worker is rung
+    settings.REDIS_URL = settings.REDIS_URL.removesuffix("/0") + "/1"
     fill(collection, 40)
     rows = Analysis.objects.filter(collection=collection)
-    first = start_worker("bulk")
+    first = start_worker("bulk", REDIS_URL=settings.REDIS_URL)
     ring_now("bulk")
     deadline = time.monotonic() + 60
     while not rows.filter(state="running").exists():
@@ -38,7 +40,7 @@ def test_kill_9_in_mid_batch_loses_nothing(collection):
     first.wait()
     assert rows.filter(state="running").exists()
     restarted = time.monotonic()
-    second = start_worker("bulk")
+    second = start_worker("bulk", REDIS_URL=settings.REDIS_URL)
     try:
         while rows.exclude(state="done").exists():
             assert time.monotonic() - restarted < 120, list(rows.values_list("state", "attempts"))
@@ -69,6 +71,12 @@ def test_a_picture_is_described_in_full(collection, worker):
     assert image.thumb_256.size and image.thumb_1024.size
 
 
+@pytest.fixture
+def unrung(settings) -> None:
+    """No broker: rows stay for the test to claim."""
+    settings.REDIS_URL = "redis://127.0.0.1:1/0"
+
+
 def claimed(collection, count: int = 1):
     fill(collection, count)
     return queue.claim("bulk", count, "test", 60)
@@ -78,7 +86,7 @@ class Nothing:
     """A description that may not be read."""
 
 
-def test_a_late_worker_writes_nothing(collection):
+def test_a_late_worker_writes_nothing(collection, unrung):
     token, rows = claimed(collection)
     Analysis.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
     assert queue.sweep().requeued == 1
@@ -88,30 +96,34 @@ def test_a_late_worker_writes_nothing(collection):
     assert Analysis.objects.get().state == "queued" and not Mask.objects.exists()
 
 
-def test_a_crashed_batch_comes_back_in_halves_until_the_poison_is_alone(collection):
-    token, rows = claimed(collection, 8)
+def test_a_crashed_batch_comes_back_in_halves_until_the_poison_is_alone(collection, unrung):
+    _, rows = claimed(collection, 8)
     assert len(rows) == 8
     sizes = []
     for _ in range(2):
-        Analysis.objects.filter(state="running").update(lease_until=timezone.now() - timedelta(seconds=1))
+        Analysis.objects.filter(state="running").update(
+            lease_until=timezone.now() - timedelta(seconds=1)
+        )
         queue.sweep()
         _, rows = queue.claim("bulk", 8, "test", 60)
         sizes.append(len(rows))
     assert sizes == [4, 2]
-    Analysis.objects.filter(state="running").update(lease_until=timezone.now() - timedelta(seconds=1))
+    Analysis.objects.filter(state="running").update(
+        lease_until=timezone.now() - timedelta(seconds=1)
+    )
     assert queue.sweep().quarantined == 2
     ended = Analysis.objects.filter(state="quarantined")
     assert set(ended.values_list("error_code", flat=True)) == {"worker_killed"}
 
 
-def test_releasing_spends_no_attempt(collection):
+def test_releasing_spends_no_attempt(collection, unrung):
     token, _ = claimed(collection)
     assert queue.release(token) == 1
     row = Analysis.objects.get()
     assert (row.state, row.attempts, row.lease_token) == ("queued", 0, None)
 
 
-def test_two_claims_at_once_are_disjoint(collection):
+def test_two_claims_at_once_are_disjoint(collection, unrung):
     fill(collection, 10)
     taken: list[set[int]] = []
 

@@ -7,8 +7,12 @@ from django.conf import settings
 broker_url = settings.REDIS_URL
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None
-broker_transport_options = {"visibility_timeout": 3600, "socket_timeout": 30,
-                            "socket_keepalive": True, "health_check_interval": 10}
+broker_transport_options = {
+    "visibility_timeout": 3600,
+    "socket_timeout": 30,
+    "socket_keepalive": True,
+    "health_check_interval": 10,
+}
 task_ignore_result = True
 task_serializer = "json"
 accept_content = ["json"]
@@ -20,8 +24,14 @@ worker_hijack_root_logger = False
 task_soft_time_limit = 3300
 task_time_limit = 3400
 beat_schedule = {
-    "sweep": {"task": "paysage.sweep", "schedule": float(settings.SWEEP_S),
-              "options": {"queue": "query", "expires": settings.SWEEP_S}},
-    "expire": {"task": "paysage.expire", "schedule": 600.0,
-               "options": {"queue": "query", "expires": 600}},
+    "sweep": {
+        "task": "paysage.sweep",
+        "schedule": float(settings.SWEEP_S),
+        "options": {"queue": "query", "expires": settings.SWEEP_S},
+    },
+    "expire": {
+        "task": "paysage.expire",
+        "schedule": 600.0,
+        "options": {"queue": "query", "expires": 600},
+    },
 }

@@ -129,11 +129,14 @@ class Lease:
 class Batch:
     """One claim on its way through the stages."""
 
-    def __init__(self, token: uuid.UUID, rows: list[queue.Claimed], pool: ThreadPoolExecutor) -> None:
+    def __init__(
+        self, token: uuid.UUID, rows: list[queue.Claimed], pool: ThreadPoolExecutor
+    ) -> None:
         self.token, self.rows, self.pool = token, rows, pool
         self.lease = Lease(token)
-        self.futures = [(row, pool.submit(make_ready, row, load_parser(row.release_id)))
-                        for row in rows]
+        self.futures = [
+            (row, pool.submit(make_ready, row, load_parser(row.release_id))) for row in rows
+        ]
 
     def run(self) -> int:
         """Wait for the decoded pictures, parse them by size, record; how many were recorded."""

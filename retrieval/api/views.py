@@ -39,7 +39,9 @@ class TokenView(APIView):
     authentication_classes = ()
     throttle_classes = (SignInThrottle,)
 
-    @extend_schema(request=shapes.TokenRequest, responses={201: shapes.TokenAnswer}, operation_id="sign_in")
+    @extend_schema(
+        request=shapes.TokenRequest, responses={201: shapes.TokenAnswer}, operation_id="sign_in"
+    )
     def post(self, request: Request) -> Response:
         asked = shapes.TokenRequest(data=request.data)
         asked.is_valid(raise_exception=True)
@@ -47,7 +49,9 @@ class TokenView(APIView):
         user = authenticate(request, username=values["username"], password=values["password"])
         if user is None:
             raise NotSignedIn("Name or password is wrong.")
-        return Response({"token": services.create_token(user, values["name"], values["scope"])}, 201)
+        return Response(
+            {"token": services.create_token(user, values["name"], values["scope"])}, 201
+        )
 
 
 class CollectionsView(APIView):
@@ -58,8 +62,11 @@ class CollectionsView(APIView):
         found = selectors.collections_for(request.user)
         return Response(shapes.CollectionShape(found, many=True).data)
 
-    @extend_schema(request=shapes.CollectionShape, responses={201: shapes.CollectionShape},
-                   operation_id="create_collection")
+    @extend_schema(
+        request=shapes.CollectionShape,
+        responses={201: shapes.CollectionShape},
+        operation_id="create_collection",
+    )
     def post(self, request: Request) -> Response:
         name, visibility = request.data.get("name", ""), request.data.get("visibility", "private")
         made = services.create_collection(request.user, str(name), str(visibility))
@@ -72,20 +79,29 @@ class ImagesView(APIView):
     parser_classes = (MultiPartParser,)
 
     @extend_schema(
-        parameters=[OpenApiParameter("collection", int), OpenApiParameter("after", OpenApiTypes.UUID)],
-        responses=shapes.ImageShape(many=True), operation_id="list_images",
+        parameters=[
+            OpenApiParameter("collection", int),
+            OpenApiParameter("after", OpenApiTypes.UUID),
+        ],
+        responses=shapes.ImageShape(many=True),
+        operation_id="list_images",
     )
     def get(self, request: Request) -> Response:
         images = selectors.images_for(request.user).filter(collection__kind="normal")
         if collection := request.query_params.get("collection"):
-            images = images.filter(collection=selectors.collection_for(request.user, _pk(collection)))
+            images = images.filter(
+                collection=selectors.collection_for(request.user, _pk(collection))
+            )
         if after := request.query_params.get("after"):
             images = images.filter(pk__lt=selectors.image_for(request.user, after).pk)
         page = images.prefetch_related("tags")[:PAGE]
         return Response([shapes.image_json(image, full=False) for image in page])
 
-    @extend_schema(request={"multipart/form-data": shapes.UploadRequest},
-                   responses={200: shapes.ImageShape, 201: shapes.ImageShape}, operation_id="upload_image")
+    @extend_schema(
+        request={"multipart/form-data": shapes.UploadRequest},
+        responses={200: shapes.ImageShape, 201: shapes.ImageShape},
+        operation_id="upload_image",
+    )
     def post(self, request: Request) -> Response:
         file = request.FILES.get("file")
         if file is None:
@@ -139,8 +155,12 @@ class ClassesView(APIView):
 
     @extend_schema(responses=OpenApiTypes.OBJECT, operation_id="list_classes")
     def get(self, request: Request) -> Response:
-        return Response([{"index": c.index, "name": c.name, "name_zh": c.name_zh, "colour": c.colour}
-                         for c in selectors.classes_of(active_release())])
+        return Response(
+            [
+                {"index": c.index, "name": c.name, "name_zh": c.name_zh, "colour": c.colour}
+                for c in selectors.classes_of(active_release())
+            ]
+        )
 
 
 def await_analysis(image: Image, wait_s: float) -> str:
@@ -184,11 +204,15 @@ def _search_answer(image: Image, request: Request) -> Response:
     answer = search_with(image, request.user, _wait(request))
     if answer is None:
         location = reverse("api:search", args=[image.pk])
-        return Response({"state": "queued", "location": location}, 202, headers={"Location": location})
+        return Response(
+            {"state": "queued", "location": location}, 202, headers={"Location": location}
+        )
     return Response(answer)
 
 
-_WAIT = OpenApiParameter("wait", float, description="Seconds to wait for an uploaded picture, 0..30.")
+_WAIT = OpenApiParameter(
+    "wait", float, description="Seconds to wait for an uploaded picture, 0..30."
+)
 
 
 class SearchesView(APIView):
@@ -196,10 +220,15 @@ class SearchesView(APIView):
 
     parser_classes = (JSONParser, MultiPartParser)
 
-    @extend_schema(request={"application/json": OpenApiTypes.OBJECT,
-                            "multipart/form-data": shapes.SearchRequest},
-                   parameters=[_WAIT], responses={200: shapes.SearchAnswer, 202: OpenApiTypes.OBJECT},
-                   operation_id="search")
+    @extend_schema(
+        request={
+            "application/json": OpenApiTypes.OBJECT,
+            "multipart/form-data": shapes.SearchRequest,
+        },
+        parameters=[_WAIT],
+        responses={200: shapes.SearchAnswer, 202: OpenApiTypes.OBJECT},
+        operation_id="search",
+    )
     def post(self, request: Request) -> Response:
         release = active_release()
         if not request.content_type.startswith("multipart/"):
@@ -227,7 +256,10 @@ class SearchesView(APIView):
 class SearchView(APIView):
     """The answer of a search with an uploaded picture, once that is parsed."""
 
-    @extend_schema(parameters=[_WAIT], responses={200: shapes.SearchAnswer, 202: OpenApiTypes.OBJECT},
-                   operation_id="get_search")
+    @extend_schema(
+        parameters=[_WAIT],
+        responses={200: shapes.SearchAnswer, 202: OpenApiTypes.OBJECT},
+        operation_id="get_search",
+    )
     def get(self, request: Request, pk: uuid.UUID) -> Response:
         return _search_answer(selectors.image_for(request.user, pk), request)

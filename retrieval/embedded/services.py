@@ -116,7 +116,9 @@ def _tune(connection: psycopg.Connection) -> None:
 
 def _check_pgvector(connection: psycopg.Connection) -> None:
     connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
-    row = connection.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'").fetchone()
+    row = connection.execute(
+        "SELECT extversion FROM pg_extension WHERE extname = 'vector'"
+    ).fetchone()
     found = tuple(int(part) for part in str(row[0] if row else "0").split("."))
     if found < MIN_PGVECTOR:
         need = ".".join(map(str, MIN_PGVECTOR))
@@ -153,7 +155,7 @@ def _start_redis(home: Path) -> str:
     config.touch(mode=0o600)
     config.write_text(
         f"bind 127.0.0.1\nport {port}\nrequirepass {password}\ndir {home / 'redis'}\n"
-        "appendonly yes\nmaxmemory-policy noeviction\nsave \"\"\n"
+        'appendonly yes\nmaxmemory-policy noeviction\nsave ""\n'
         f"logfile {home / 'log' / 'redis.log'}\n"
     )
     child = subprocess.Popen(

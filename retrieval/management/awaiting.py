@@ -41,11 +41,27 @@ def workers_running(queues: Sequence[str]) -> Iterator[None]:
     if not missing:
         yield
         return
-    command = [sys.executable, "-m", "celery", "-A", "workers.app", "worker", "-Q", ",".join(missing),
-               "-c", "1", "-l", "WARNING", "-n", f"command-{uuid.uuid4().hex[:8]}@%h",
-               "--without-gossip", "--without-mingle"]
-    child = subprocess.Popen(command, cwd=env.ROOT, stdout=sys.stderr, stderr=sys.stderr,
-                             preexec_fn=die_with_parent)
+    command = [
+        sys.executable,
+        "-m",
+        "celery",
+        "-A",
+        "workers.app",
+        "worker",
+        "-Q",
+        ",".join(missing),
+        "-c",
+        "1",
+        "-l",
+        "WARNING",
+        "-n",
+        f"command-{uuid.uuid4().hex[:8]}@%h",
+        "--without-gossip",
+        "--without-mingle",
+    ]
+    child = subprocess.Popen(
+        command, cwd=env.ROOT, stdout=sys.stderr, stderr=sys.stderr, preexec_fn=die_with_parent
+    )
     try:
         yield
     finally:
@@ -62,7 +78,10 @@ def await_images(ids: Sequence[uuid.UUID], queues: Sequence[str] = ("bulk",)) ->
     rows = Analysis.objects.filter(image_id__in=ids, release__state="active")
     if not rows.exclude(state__in=Analysis.FINAL).exists():
         return Counter(rows.values_list("state", flat=True))
-    with workers_running(queues), tqdm(total=rows.count(), desc="parsing", unit="image", mininterval=1) as bar:
+    with (
+        workers_running(queues),
+        tqdm(total=rows.count(), desc="parsing", unit="image", mininterval=1) as bar,
+    ):
         for name in queues:
             ring_now(name)
         swept = time.monotonic()

@@ -35,13 +35,18 @@ class Collection(models.Model):
         ordering = ("name", "id")
         constraints = (
             models.UniqueConstraint(
-                fields=("owner", "name"), condition=Q(kind="normal"), name="collection_name_per_owner"
+                fields=("owner", "name"),
+                condition=Q(kind="normal"),
+                name="collection_name_per_owner",
             ),
             models.UniqueConstraint(
-                fields=("owner",), condition=Q(kind="queries"), name="collection_one_queries_per_owner"
+                fields=("owner",),
+                condition=Q(kind="queries"),
+                name="collection_one_queries_per_owner",
             ),
             models.CheckConstraint(
-                condition=Q(visibility__in=("private", "public")), name="collection_visibility_known"
+                condition=Q(visibility__in=("private", "public")),
+                name="collection_visibility_known",
             ),
             models.CheckConstraint(
                 condition=Q(kind="normal") | Q(kind="queries", visibility="private"),

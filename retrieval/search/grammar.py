@@ -1,26 +1,23 @@
-"""The one grammar of queries for pages, API and command line: JSON in, a checked `Query` out."""
+"""The one grammar of queries for pages, API and command line; errors name the field and a near name."""
 
 from __future__ import annotations
 
+import difflib
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from retrieval.errors import QueryInvalid, QueryNotSupported
+from django.utils.dateparse import parse_date, parse_datetime
+
+from retrieval.errors import QueryInvalid
 from retrieval.models import Release
-from retrieval.search import fields
 from retrieval.selectors import classes_of
 
 SPACES = ("context", "layout", "composition")
 METRICS = ("cosine", "euclidean")
-ORIENTATIONS = ("landscape", "portrait", "square")
-FIELDS = (
-    "like", "unlike", "layout", "classes", "where", "rank", "metric", "limit", "cursor", "exact",
-)  # fmt: skip
 MAX_LIMIT = 200
-MAX_EXAMPLES = 64
 GRID = 8
 
 
@@ -34,7 +31,7 @@ class Example:
 
 @dataclass(frozen=True)
 class ClassRange:
-    """Share of a class that a picture must have: min ≤ share ≤ max, both 0 to 1."""
+    """Share of a class that a picture must have: min ≤ share ≤ max, both 0..1."""
 
     index: int
     name: str
@@ -44,7 +41,7 @@ class ClassRange:
 
 @dataclass(frozen=True)
 class Where:
-    """Filters on the records; of collections, none named means all that the user sees."""
+    """Filters on the records."""
 
     collections: tuple[int, ...] = ()
     tags_all: tuple[str, ...] = ()
@@ -57,16 +54,8 @@ class Where:
 
 @dataclass(frozen=True)
 class Query:
-    """A checked query; `docs/search.md` describes the JSON that it comes from.
+    """A checked query; see `docs/search.md` for the JSON it comes from."""
 
-    Attributes:
-        release: whose classes and vectors the query speaks of.
-        cells: the painted layout, (row, column, class index).
-        rank: weight of each space, summing to 1.
-        exact: compare all matches one by one, however many there are.
-    """
-
-    release: Release
     like: tuple[Example, ...] = ()
     unlike: tuple[Example, ...] = ()
     cells: tuple[tuple[int, int, int], ...] = ()
@@ -78,78 +67,70 @@ class Query:
     exact: bool = False
 
     @property
-    def examples(self) -> tuple[Example, ...]:
-        """Those to be like and those to be unlike."""
-        return (*self.like, *self.unlike)
-
-    @property
     def has_vectors(self) -> bool:
-        """Whether there is something to be near to; otherwise the query is filters alone."""
-        return bool(self.examples or self.cells)
+        return bool(self.like or self.unlike or self.cells)
 
 
-def parse(payload: Any, *, release: Release) -> Query:
-    """Check a query against the release's classes.
+def _known(name: str, known: Iterable[str], field_name: str, what: str) -> None:
+    names = list(known)
+    if name in names:
+        return
+    near = difflib.get_close_matches(str(name), names, 1, 0.4)
+    hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(names[:30])}"
+    raise QueryInvalid(f"There is no {what} {name!r}{hint}", field=field_name)
 
-    Raises:
-        QueryInvalid: naming the field, and the nearest known name where one was unknown.
-        QueryNotSupported: for what the grammar reserves and nothing answers yet.
-    """
-    given = fields.mapping(payload, FIELDS, "query")
-    if "cursor" in given:
-        raise QueryNotSupported("Cursors are not offered yet; raise the limit.", field="cursor")
-    indices = {found.name: found.index for found in classes_of(release)}
-    like, unlike = (_examples(given.get(name, []), name) for name in ("like", "unlike"))
-    cells = _cells(given.get("layout", {}), indices)
-    query = Query(
-        release=release,
-        like=like,
-        unlike=unlike,
-        cells=cells,
-        classes=_classes(given.get("classes", []), indices),
-        where=_where(given.get("where", {})),
-        rank=_rank(given.get("rank"), release, painted_only=bool(cells) and not (like or unlike)),
-        metric=fields.known(given.get("metric", "cosine"), METRICS, "metric", "metric"),
-        limit=fields.whole(given.get("limit", 50), "limit", 1, MAX_LIMIT),
-        exact=fields.switch(given.get("exact", False), "exact"),
-    )
-    if query.cells and query.metric == "euclidean":
-        raise QueryInvalid(
-            "A painted layout is compared by what it paints, so by cosine only.", field="metric"
-        )
-    return query
+
+def _mapping(value: Any, known: Iterable[str], where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise QueryInvalid(f"{where} must be an object.", field=where)
+    for key in value:
+        _known(key, known, f"{where}.{key}" if where != "query" else key, "field")
+    return value
+
+
+def _list(value: Any, where: str) -> list[Any]:
+    if not isinstance(value, list) or len(value) > 512:
+        raise QueryInvalid(f"{where} must be a list of at most 512.", field=where)
+    return value
+
+
+def _number(value: Any, where: str, low: float, high: float) -> float:
+    # `not low <= value` also refuses NaN
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise QueryInvalid(f"{where} must be a number from {low:g} to {high:g}.", field=where)
+    return float(value)
 
 
 def _examples(value: Any, where: str) -> tuple[Example, ...]:
     found = []
-    for position, item in enumerate(fields.items(value, where, MAX_EXAMPLES)):
+    for position, item in enumerate(_list(value, where)):
         here = f"{where}[{position}]"
-        item = fields.mapping(item, ("image", "region", "box", "weight"), here)
+        item = _mapping(item, ("image", "region", "box", "weight"), here)
         for later in ("region", "box"):
-            if later in item:
-                message = f"Searching by {later} is not offered yet; leave it out."
-                raise QueryNotSupported(message, field=f"{here}.{later}")
-        image = fields.image_id(item.get("image"), f"{here}.image")
-        found.append(Example(image, fields.number(item.get("weight", 1), f"{here}.weight", 0, 100)))
-    if found and not sum(example.weight for example in found):
-        raise QueryInvalid(f"{where} needs a weight over 0.", field=f"{where}[0].weight")
+            if item.get(later) is not None:
+                raise QueryInvalid(
+                    f"Searching by {later} is not offered yet; leave it out.",
+                    field=f"{here}.{later}",
+                )
+        try:
+            image = uuid.UUID(str(item.get("image")))
+        except ValueError as error:
+            raise QueryInvalid(
+                f"{here}.image must be an image's id.", field=f"{here}.image"
+            ) from error
+        found.append(Example(image, _number(item.get("weight", 1.0), f"{here}.weight", 0, 100)))
     return tuple(found)
-
-
-def _class(value: Any, indices: Mapping[str, int], where: str) -> str:
-    folded = {name.casefold(): name for name in indices}
-    given = value if isinstance(value, str) else str(value)
-    return fields.known(folded.get(given.casefold(), given), indices, where, "class")
 
 
 def _classes(value: Any, indices: Mapping[str, int]) -> tuple[ClassRange, ...]:
     found = []
-    for position, item in enumerate(fields.items(value, "classes")):
+    for position, item in enumerate(_list(value, "classes")):
         here = f"classes[{position}]"
-        item = fields.mapping(item, ("name", "min", "max"), here)
-        name = _class(item.get("name", ""), indices, f"{here}.name")
-        low = fields.number(item.get("min", 0), f"{here}.min", 0, 1)
-        high = fields.number(item.get("max", 1), f"{here}.max", 0, 1)
+        item = _mapping(item, ("name", "min", "max"), here)
+        name = str(item.get("name", "")).lower()
+        _known(name, indices, f"{here}.name", "class")
+        low = _number(item.get("min", 0.0), f"{here}.min", 0, 1)
+        high = _number(item.get("max", 1.0), f"{here}.max", 0, 1)
         if low > high:
             raise QueryInvalid(f"{here}.min is over its max.", field=f"{here}.min")
         found.append(ClassRange(indices[name], name, low, high))
@@ -157,52 +138,110 @@ def _classes(value: Any, indices: Mapping[str, int]) -> tuple[ClassRange, ...]:
 
 
 def _cells(value: Any, indices: Mapping[str, int]) -> tuple[tuple[int, int, int], ...]:
-    value = fields.mapping(value, ("grid", "cells"), "layout")
-    fields.whole(value.get("grid", GRID), "layout.grid", GRID, GRID)
-    found = set()
-    for position, cell in enumerate(fields.items(value.get("cells", []), "layout.cells")):
+    value = _mapping(value, ("grid", "cells"), "layout")
+    if value.get("grid", GRID) != GRID:
+        raise QueryInvalid(f"layout.grid must be {GRID}.", field="layout.grid")
+    found = []
+    for position, cell in enumerate(_list(value.get("cells", []), "layout.cells")):
         here = f"layout.cells[{position}]"
         if not isinstance(cell, list) or len(cell) != 3:
             raise QueryInvalid(f"{here} must be [row, column, class].", field=here)
-        row, column = (fields.whole(part, here, 0, GRID - 1) for part in cell[:2])
-        found.add((row, column, indices[_class(cell[2], indices, here)]))
-    return tuple(sorted(found))
+        row, column = (int(_number(part, here, 0, GRID - 1)) for part in cell[:2])
+        name = str(cell[2]).lower()
+        _known(name, indices, here, "class")
+        found.append((row, column, indices[name]))
+    return tuple(found)
+
+
+def _moment(value: Any, where: str) -> datetime | None:
+    if value is None:
+        return None
+    from django.utils import timezone
+
+    try:
+        day = parse_date(str(value))
+        moment = parse_datetime(str(value)) or (day and datetime(day.year, day.month, day.day))
+    except ValueError:
+        moment = None
+    if not moment:
+        raise QueryInvalid(f"{where} must be a date like 2026-01-31.", field=where)
+    return moment if timezone.is_aware(moment) else timezone.make_aware(moment)
+
+
+def _span(value: Any, where: str) -> tuple[datetime | None, datetime | None]:
+    value = _mapping(value, ("from", "to"), where)
+    return _moment(value.get("from"), f"{where}.from"), _moment(value.get("to"), f"{where}.to")
 
 
 def _where(value: Any) -> Where:
-    names = ("collections", "tags", "taken", "uploaded", "orientation")
-    value = fields.mapping(value, names, "where")
-    tags = fields.mapping(value.get("tags", {}), ("all", "any", "none"), "where.tags")
+    known = ("collections", "tags", "taken", "uploaded", "orientation")
+    value = _mapping(value, known, "where")
+    tags = _mapping(value.get("tags", {}), ("all", "any", "none"), "where.tags")
+    collections = _list(value.get("collections", []), "where.collections")
+    if not all(isinstance(pk, int) and not isinstance(pk, bool) for pk in collections):
+        raise QueryInvalid("where.collections holds ids.", field="where.collections")
     orientation = value.get("orientation")
     if orientation is not None:
-        fields.known(orientation, ORIENTATIONS, "where.orientation", "orientation")
+        _known(orientation, ("landscape", "portrait", "square"), "where.orientation", "orientation")
+    names = {
+        k: tuple(map(str, _list(tags.get(k, []), f"where.tags.{k}")))
+        for k in ("all", "any", "none")
+    }
     return Where(
-        collections=fields.ids(value.get("collections", []), "where.collections"),
-        tags_all=fields.words(tags.get("all", []), "where.tags.all"),
-        tags_any=fields.words(tags.get("any", []), "where.tags.any"),
-        tags_none=fields.words(tags.get("none", []), "where.tags.none"),
-        taken=fields.span(value.get("taken", {}), "where.taken"),
-        uploaded=fields.span(value.get("uploaded", {}), "where.uploaded"),
+        collections=tuple(collections),
+        tags_all=names["all"],
+        tags_any=names["any"],
+        tags_none=names["none"],
+        taken=_span(value.get("taken", {}), "where.taken"),
+        uploaded=_span(value.get("uploaded", {}), "where.uploaded"),
         orientation=orientation,
     )
 
 
-def _rank(value: Any, release: Release, *, painted_only: bool) -> dict[str, float]:
-    """Weights that sum to 1: as given, a space left out weighing nothing, or the release's own.
-
-    A painted layout alone has nothing to compare in the other spaces.
-    """
-    if value is None:
-        value = {"layout": 1.0} if painted_only else release.ranking
-    value = fields.mapping(value, SPACES, "rank")
-    weights = {
-        space: fields.number(value.get(space, 0), f"rank.{space}", 0, 100) for space in SPACES
-    }
-    for space in SPACES:
-        if painted_only and space != "layout" and weights[space]:
-            message = f"A painted layout has no {space}; add an example, or rank by layout alone."
-            raise QueryInvalid(message, field=f"rank.{space}")
+def _rank(value: Any, default: Mapping[str, float]) -> dict[str, float]:
+    value = _mapping(value if value is not None else dict(default), SPACES, "rank")
+    weights = {space: _number(value.get(space, 0), f"rank.{space}", 0, 100) for space in SPACES}
     total = sum(weights.values())
     if total <= 0:
         raise QueryInvalid("rank needs a weight over 0.", field="rank")
-    return {space: weight / total for space, weight in weights.items() if weight}
+    return {space: weight / total for space, weight in weights.items()}
+
+
+def parse(payload: Any, *, release: Release) -> Query:
+    """Check a query against the release's classes.
+
+    Raises:
+        QueryInvalid: naming the field, and the nearest known name where one was unknown.
+    """
+    known = (
+        "like",
+        "unlike",
+        "layout",
+        "classes",
+        "where",
+        "rank",
+        "metric",
+        "limit",
+        "cursor",
+        "exact",
+    )
+    payload = _mapping(payload, known, "query")
+    indices = {found.name: found.index for found in classes_of(release)}
+    if payload.get("cursor") is not None:
+        raise QueryInvalid("Cursors are not offered yet; raise the limit.", field="cursor")
+    metric = payload.get("metric", "cosine")
+    _known(metric, METRICS, "metric", "metric")
+    cells = _cells(payload.get("layout", {}), indices)
+    like = _examples(payload.get("like", []), "like")
+    default = {"layout": 1.0} if cells and not like else release.ranking
+    return Query(
+        like=like,
+        unlike=_examples(payload.get("unlike", []), "unlike"),
+        cells=cells,
+        classes=_classes(payload.get("classes", []), indices),
+        where=_where(payload.get("where", {})),
+        rank=_rank(payload.get("rank"), default),
+        metric=metric,
+        limit=int(_number(payload.get("limit", 50), "limit", 1, MAX_LIMIT)),
+        exact=payload.get("exact", False) is True,
+    )

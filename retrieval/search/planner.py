@@ -103,7 +103,10 @@ def _collections(query: Query, user: Any) -> list[int]:
 
 
 def _index_answer(
-    query: Query, release: Release, where: sql.Clause, clauses: Mapping[str, sql.Clause],
+    query: Query,
+    release: Release,
+    where: sql.Clause,
+    clauses: Mapping[str, sql.Clause],
     spaces: Mapping[str, sql.Space],
 ) -> tuple[list[tuple[Any, ...]], int]:
     """Candidates of every space, then exact scores over their union."""
@@ -151,7 +154,11 @@ def run(query: Query, user: Any, release: Release | None = None) -> Answer:
             rows, compared = _index_answer(query, release, where, clauses, spaces)
             kind = "index"
         if len(rows) < min(query.limit, matching):
-            rows, kind, compared = sql.exact(where, clauses, query.rank, query.limit), "exact", matching
+            rows, kind, compared = (
+                sql.exact(where, clauses, query.rank, query.limit),
+                "exact",
+                matching,
+            )
     return Answer(
         _hits(rows, names),
         {

@@ -56,12 +56,22 @@ def spaces_of(release: Release) -> dict[str, Space]:
     classes, width = release.classes.count(), release.context_width
     half, sparse = "halfvec({})".format, "sparsevec({})".format
     return {
-        "context": Space("context", f"context::{half(width)}", half(width), "<=>", "halfvec_cosine_ops"),
+        "context": Space(
+            "context", f"context::{half(width)}", half(width), "<=>", "halfvec_cosine_ops"
+        ),
         "layout": Space(
-            "layout", f"layout::{sparse(64 * classes)}", sparse(64 * classes), "<#>", "sparsevec_ip_ops"
+            "layout",
+            f"layout::{sparse(64 * classes)}",
+            sparse(64 * classes),
+            "<#>",
+            "sparsevec_ip_ops",
         ),
         "composition": Space(
-            "composition", f"composition::{half(classes)}", half(classes), "<=>", "halfvec_cosine_ops"
+            "composition",
+            f"composition::{half(classes)}",
+            half(classes),
+            "<=>",
+            "halfvec_cosine_ops",
         ),
     }
 
@@ -69,7 +79,9 @@ def spaces_of(release: Release) -> dict[str, Space]:
 # --- filters -----------------------------------------------------------------------------------
 
 
-def filters(query: Query, release: Release, collections: Sequence[int], hidden: Sequence[Any]) -> Clause:
+def filters(
+    query: Query, release: Release, collections: Sequence[int], hidden: Sequence[Any]
+) -> Clause:
     """WHERE over `retrieval_descriptor d`: what the user may see, and what the query asks for.
 
     The release's number is written out, not bound: a partial index is matched by its constant.
@@ -87,12 +99,18 @@ def filters(query: Query, release: Release, collections: Sequence[int], hidden: 
 
 def _class_filters(query: Query, release: Release) -> list[Clause]:
     found = []
-    rows = ("SELECT 1 FROM retrieval_classarea a WHERE a.image_id = d.image_id "
-            f"AND a.release_id = {int(release.pk)} AND a.class_index = %s AND ")
+    rows = (
+        "SELECT 1 FROM retrieval_classarea a WHERE a.image_id = d.image_id "
+        f"AND a.release_id = {int(release.pk)} AND a.class_index = %s AND "
+    )
     for asked in query.classes:
         if asked.min > 0:
-            found.append(Clause(f"EXISTS ({rows} a.fraction BETWEEN %s AND %s)",
-                                (asked.index, asked.min, asked.max)))
+            found.append(
+                Clause(
+                    f"EXISTS ({rows} a.fraction BETWEEN %s AND %s)",
+                    (asked.index, asked.min, asked.max),
+                )
+            )
         elif asked.max < 1:  # classes that do not occur have no row
             found.append(Clause(f"NOT EXISTS ({rows} a.fraction > %s)", (asked.index, asked.max)))
     return found
@@ -110,10 +128,18 @@ def _record_filters(query: Query) -> list[Clause]:
     if sign:
         image.append(f"i.width_px {sign} i.height_px")
     if image:
-        found.append(Clause("EXISTS (SELECT 1 FROM retrieval_image i WHERE i.id = d.image_id AND "
-                            + " AND ".join(image) + ")", tuple(values)))
-    tagged = ("SELECT 1 FROM retrieval_imagetag x JOIN retrieval_tag t ON t.id = x.tag_id "
-              "WHERE x.image_id = d.image_id AND t.name ")
+        found.append(
+            Clause(
+                "EXISTS (SELECT 1 FROM retrieval_image i WHERE i.id = d.image_id AND "
+                + " AND ".join(image)
+                + ")",
+                tuple(values),
+            )
+        )
+    tagged = (
+        "SELECT 1 FROM retrieval_imagetag x JOIN retrieval_tag t ON t.id = x.tag_id "
+        "WHERE x.image_id = d.image_id AND t.name "
+    )
     found += [Clause(f"EXISTS ({tagged} = %s)", (name,)) for name in where.tags_all]
     if where.tags_any:
         found.append(Clause(f"EXISTS ({tagged} = ANY(%s))", (list(where.tags_any),)))
@@ -133,7 +159,9 @@ def _rows(text: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
 
 def count_up_to(where: Clause, most: int) -> int:
     """How many rows match, counted no further than `most`."""
-    text = f"SELECT count(*) FROM (SELECT 1 FROM retrieval_descriptor d WHERE {where.text} LIMIT %s) m"
+    text = (
+        f"SELECT count(*) FROM (SELECT 1 FROM retrieval_descriptor d WHERE {where.text} LIMIT %s) m"
+    )
     return int(_rows(text, (*where.values, most))[0][0])
 
 
@@ -144,35 +172,43 @@ def _scored(vectors: Mapping[str, Clause], rank: Mapping[str, float]) -> tuple[s
     return parts, score, [value for clause in vectors.values() for value in clause.values]
 
 
-def exact(where: Clause, vectors: Mapping[str, Clause], rank: Mapping[str, float], limit: int) -> list[tuple[Any, ...]]:
+def exact(
+    where: Clause, vectors: Mapping[str, Clause], rank: Mapping[str, float], limit: int
+) -> list[tuple[Any, ...]]:
     """(image id, score, part, …) of the nearest among all rows that match; ties by id."""
     parts, score, values = _scored(vectors, rank)
-    text = (f"WITH s AS MATERIALIZED (SELECT d.image_id, {parts} FROM retrieval_descriptor d "
-            f"WHERE {where.text}) "
-            f"SELECT image_id, {score} AS score, {', '.join(vectors)} FROM s "
-            "ORDER BY score DESC, image_id LIMIT %s")
+    text = (
+        f"WITH s AS MATERIALIZED (SELECT d.image_id, {parts} FROM retrieval_descriptor d "
+        f"WHERE {where.text}) "
+        f"SELECT image_id, {score} AS score, {', '.join(vectors)} FROM s "
+        "ORDER BY score DESC, image_id LIMIT %s"
+    )
     return _rows(text, (*values, *where.values, limit))
 
 
-def candidates(
-    where: Clause, space: Space, vector: str, number: int
-) -> list[Any]:
+def candidates(where: Clause, space: Space, vector: str, number: int) -> list[Any]:
     """Image ids of about the nearest `number` rows that match, through the space's HNSW index.
 
     `SET LOCAL` holds for this transaction only. ef_search bounds what one scan returns, so it rises
     with the number asked for; iterative scans go on when the filter drops too many.
     """
-    text = (f"SELECT d.image_id FROM retrieval_descriptor d WHERE {where.text} "
-            f"ORDER BY (d.{space.expression}) {space.operator} %s::{space.cast} LIMIT %s")
+    text = (
+        f"SELECT d.image_id FROM retrieval_descriptor d WHERE {where.text} "
+        f"ORDER BY (d.{space.expression}) {space.operator} %s::{space.cast} LIMIT %s"
+    )
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SET LOCAL hnsw.iterative_scan = relaxed_order")
         cursor.execute(f"SET LOCAL hnsw.ef_search = {min(1000, max(200, int(number)))}")
+        # The planner prices HNSW by rows alone; it was asked for here because sorting is dearer.
         cursor.execute("SET LOCAL enable_seqscan = off")
+        cursor.execute("SET LOCAL enable_sort = off")
         cursor.execute(text, (*where.values, vector, number))
         return [row[0] for row in cursor.fetchall()]
 
 
-def by_classes(where: Clause, release: Release, indices: Sequence[int], limit: int) -> list[tuple[Any, ...]]:
+def by_classes(
+    where: Clause, release: Release, indices: Sequence[int], limit: int
+) -> list[tuple[Any, ...]]:
     """(image id, summed share of the asked classes), largest first; ties by id."""
     text = (
         "WITH s AS MATERIALIZED (SELECT d.image_id, coalesce((SELECT sum(a.fraction) "
@@ -196,7 +232,9 @@ def index_names(release: Release) -> set[str]:
     wanted = [index_name(space, release) for space in spaces_of(release).values()]
     rows = _rows(
         "SELECT c.relname FROM pg_class c JOIN pg_index x ON x.indexrelid = c.oid "
-        "WHERE x.indisvalid AND c.relname = ANY(%s)", (wanted,))
+        "WHERE x.indisvalid AND c.relname = ANY(%s)",
+        (wanted,),
+    )
     return {row[0] for row in rows}
 
 

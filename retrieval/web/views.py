@@ -77,7 +77,9 @@ def _gallery(request: HttpRequest, pk: int) -> dict[str, Any]:
         images = images.filter(pk__lt=selectors.image_for(request.user, after).pk)
     shown = list(images[: PAGE + 1])
     states = dict(
-        Analysis.objects.filter(image__in=shown, release__state="active").values_list("image_id", "state")
+        Analysis.objects.filter(image__in=shown, release__state="active").values_list(
+            "image_id", "state"
+        )
     )
     return {
         "collection": collection,
@@ -129,7 +131,9 @@ def image(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
         "tags": found.tags.all(),
     }
     if analysis and analysis.state == "done":
-        context["areas"] = [(c, round(100 * s, 1)) for c, s in selectors.areas_of(found, analysis.release)]
+        context["areas"] = [
+            (c, round(100 * s, 1)) for c, s in selectors.areas_of(found, analysis.release)
+        ]
         context["mask"] = Mask.objects.filter(image=found, release=analysis.release).first()
         query = search.parse(
             {"like": [{"image": str(pk)}], "limit": NEIGHBOURS}, release=analysis.release
@@ -171,7 +175,9 @@ def _payload(request: HttpRequest) -> dict[str, Any]:
     if values.get("image"):
         payload["like"] = [{"image": values["image"]}]
     if values.get("collection"):
-        payload["where"] = {"collections": [int(values["collection"])]} if values["collection"].isdigit() else {}
+        payload["where"] = (
+            {"collections": [int(values["collection"])]} if values["collection"].isdigit() else {}
+        )
     if values.get("metric"):
         payload["metric"] = values["metric"]
     rows = zip(values.getlist("class"), values.getlist("min"), values.getlist("max"), strict=False)
@@ -190,7 +196,9 @@ def search_page(request: HttpRequest) -> HttpResponse:
     context: dict[str, Any] = {
         "classes": selectors.classes_of(release),
         "collections": selectors.collections_for(request.user),
-        "asked": list(zip(*(request.GET.getlist(k) for k in ("class", "min", "max")), strict=False)),
+        "asked": list(
+            zip(*(request.GET.getlist(k) for k in ("class", "min", "max")), strict=False)
+        ),
         "chosen": request.GET.get("collection", ""),
         "metric": request.GET.get("metric", "cosine"),
     }
@@ -220,7 +228,9 @@ def search_upload(request: HttpRequest) -> HttpResponse:
     stored = services.upload_query(request.user, file, file.name or "")
     url = f"{reverse('search')}?image={stored.image.pk}"
     if "application/json" in request.headers.get("Accept", ""):
-        return JsonResponse({"id": str(stored.image.pk), "url": url, "created": stored.created}, status=201)
+        return JsonResponse(
+            {"id": str(stored.image.pk), "url": url, "created": stored.created}, status=201
+        )
     return redirect(url)
 
 
@@ -262,7 +272,9 @@ def original(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
 @cache_control(public=True, max_age=300)
 def palette(request: HttpRequest) -> HttpResponse:
     """The classes' colours as a style sheet, so that pages need no inline styles."""
-    rows = [f".class-{c.index}{{--class:{c.colour}}}" for c in selectors.classes_of(active_release())]
+    rows = [
+        f".class-{c.index}{{--class:{c.colour}}}" for c in selectors.classes_of(active_release())
+    ]
     return HttpResponse("\n".join(rows), content_type="text/css")
 
 

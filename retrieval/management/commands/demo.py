@@ -41,5 +41,12 @@ class Command(BaseCommand):
             buffer = io.BytesIO()
             Pillow.fromarray(scene.image).save(buffer, "JPEG", quality=92)
             buffer.seek(0)
-            store_upload(buffer, filename=f"{scene.title}.jpg", collection=collection, user=owner,
-                         tags=[scene.kind], rendered=True, priority=1)
+            store_upload(
+                buffer,
+                filename=f"{scene.title}.jpg",
+                collection=collection,
+                user=owner,
+                tags=[scene.kind],
+                rendered=True,
+                priority=1,
+            )

@@ -27,7 +27,9 @@ def find_files(paths: list[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            found += sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+            found += sorted(
+                p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file()
+            )
         elif path.is_file():
             found.append(path)
         else:
@@ -46,8 +48,16 @@ class Command(BaseCommand):
         parser.add_argument("--wait", action="store_true", help="until everything is parsed")
         parser.add_argument("--json", action="store_true")
 
-    def handle(self, *, paths: list[Path], collection: str, owner: str | None, tag_from_folder: bool,
-               wait: bool, **options: Any) -> None:
+    def handle(
+        self,
+        *,
+        paths: list[Path],
+        collection: str,
+        owner: str | None,
+        tag_from_folder: bool,
+        wait: bool,
+        **options: Any,
+    ) -> None:
         started = time.monotonic()
         prepare()
         target = self._collection(collection, owner)
@@ -58,7 +68,10 @@ class Command(BaseCommand):
             try:
                 with path.open("rb") as file:
                     stored = store_upload(
-                        file, filename=path.name, collection=target, user=target.owner,
+                        file,
+                        filename=path.name,
+                        collection=target,
+                        user=target.owner,
                         tags=[path.parent.name] if tag_from_folder else (),
                     )
             except StorageFull as error:

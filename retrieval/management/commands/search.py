@@ -29,28 +29,53 @@ class Command(BaseCommand):
         parser.add_argument("--user", help="whose view; default: the first administrator")
         parser.add_argument("--json", action="store_true")
 
-    def handle(self, *, image: str | None, query: str, collection: str | None, limit: int | None,
-               user: str | None, **options: Any) -> None:
+    def handle(
+        self,
+        *,
+        image: str | None,
+        query: str,
+        collection: str | None,
+        limit: int | None,
+        user: str | None,
+        **options: Any,
+    ) -> None:
         try:
             answer = self._answer(image, query, collection, limit, user)
         except RetrievalError as error:
             raise CommandError(error.message) from error
-        results = [{"id": str(hit.image.pk), "title": hit.image.title, "score": hit.score,
-                    "parts": dict(hit.parts)} for hit in answer.hits]
+        results = [
+            {
+                "id": str(hit.image.pk),
+                "title": hit.image.title,
+                "score": hit.score,
+                "parts": dict(hit.parts),
+            }
+            for hit in answer.hits
+        ]
         if options["json"]:
             self.stdout.write(json.dumps({"plan": answer.plan, "results": results}))
             return
         for found in results:
             self.stdout.write(f"{found['score']:.3f}  {found['id']}  {found['title']}")
-        self.stdout.write(f"{answer.plan['kind']}, {answer.plan['matching']} matching, {answer.plan['ms']} ms")
+        self.stdout.write(
+            f"{answer.plan['kind']}, {answer.plan['matching']} matching, {answer.plan['ms']} ms"
+        )
 
-    def _answer(self, image: str | None, text: str, collection: str | None, limit: int | None,
-                name: str | None) -> search.Answer:
+    def _answer(
+        self,
+        image: str | None,
+        text: str,
+        collection: str | None,
+        limit: int | None,
+        name: str | None,
+    ) -> search.Answer:
         release = prepare()
         users = get_user_model().objects
         user = (users.filter(username=name) if name else users.filter(is_superuser=True)).first()
         if user is None:
-            raise CommandError("there is no such user; ingest pictures first, or name one by --user")
+            raise CommandError(
+                "there is no such user; ingest pictures first, or name one by --user"
+            )
         try:
             payload = json.loads(text)
         except ValueError as error:
@@ -78,4 +103,3 @@ class Command(BaseCommand):
             stored = services.upload_query(user, file, path.name)
         await_images([stored.image.pk], ("query",))
         return str(stored.image.pk)
-

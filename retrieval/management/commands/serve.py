@@ -30,7 +30,9 @@ class Command(BaseCommand):
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--port", type=int, default=8000)
         parser.add_argument("--host", default="127.0.0.1")
-        parser.add_argument("--no-demo", action="store_true", help="do not load the demo collection")
+        parser.add_argument(
+            "--no-demo", action="store_true", help="do not load the demo collection"
+        )
 
     def handle(self, *, host: str, port: int, no_demo: bool, **_: Any) -> None:
         try:
@@ -121,9 +123,22 @@ class Command(BaseCommand):
 
         schedule = str(home / "run" / "schedule")
         web = [
-            sys.executable, "-m", "gunicorn", "retrieval.wsgi:application", "--bind",
-            f"{host}:{port}", "--workers", "1", "--threads", "12", "--worker-class", "gthread",
-            "--timeout", "120", "--log-level", "warning",
+            sys.executable,
+            "-m",
+            "gunicorn",
+            "retrieval.wsgi:application",
+            "--bind",
+            f"{host}:{port}",
+            "--workers",
+            "1",
+            "--threads",
+            "12",
+            "--worker-class",
+            "gthread",
+            "--timeout",
+            "120",
+            "--log-level",
+            "warning",
         ]
         return [
             Child("web", web),

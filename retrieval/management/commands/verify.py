@@ -46,8 +46,10 @@ def row_problems() -> list[str]:
         done = Analysis.objects.filter(state="done").exclude(Exists(model.objects.filter(**same)))
         found += [f"{a.image_id}: done without {model.__name__}" for a in done]
         analysed = Analysis.objects.filter(**same)
-        found += [f"{r.image_id}: {model.__name__} without analysis"
-                  for r in model.objects.exclude(Exists(analysed)).only("image_id")]
+        found += [
+            f"{r.image_id}: {model.__name__} without analysis"
+            for r in model.objects.exclude(Exists(analysed)).only("image_id")
+        ]
     without = Image.objects.exclude(Exists(Analysis.objects.filter(image=OuterRef("pk"))))
     return found + [f"{image.pk}: no analysis" for image in without]
 

@@ -163,9 +163,13 @@ def measure_query(count: int) -> dict[str, Any]:
         query = search.parse({"like": [{"image": str(image.pk)}], "limit": 20}, release=release)
         answer = search.run(query, image.collection.owner)
         times.append(1000 * (time.perf_counter() - started))
-    return {"queries": count, "rows": answer.plan["matching"], "plan": answer.plan["kind"],
-            "p50_ms": round(float(np.percentile(times, 50)), 1),
-            "p95_ms": round(float(np.percentile(times, 95)), 1)}
+    return {
+        "queries": count,
+        "rows": answer.plan["matching"],
+        "plan": answer.plan["kind"],
+        "p50_ms": round(float(np.percentile(times, 50)), 1),
+        "p95_ms": round(float(np.percentile(times, 95)), 1),
+    }
 
 
 class Command(BaseCommand):
@@ -195,5 +199,3 @@ class Command(BaseCommand):
                 else:
                     result = model
         self.stdout.write(json.dumps(result) if options["json"] else json.dumps(result, indent=1))
-
-

@@ -106,7 +106,9 @@ class Command(BaseCommand):
     def handle(self, *, data: Path, weights: str, **options: Any) -> None:
         files = [p for p in sorted(data.glob("*/*")) if p.suffix.lower() in SUFFIXES]
         if len({path.parent for path in files}) < 2:
-            raise CommandError(f"{data} needs a folder of images for each of two categories or more")
+            raise CommandError(
+                f"{data} needs a folder of images for each of two categories or more"
+            )
         result = evaluate_retrieval(Parser.load(weights), files)
         if options["json"]:
             self.stdout.write(json.dumps(result))
