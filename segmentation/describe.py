@@ -169,13 +169,13 @@ def _segments(mask: NDArray[np.uint8]) -> _Segments:
     """Connected components of at least 1 % of the picture, the rest as one more, largest first."""
     found: list[tuple[int, int, tuple[slice, slice], NDArray[np.bool_]]] = []
     least = MIN_REGION_AREA * mask.size
-    for index in np.flatnonzero(np.bincount(mask.ravel()) >= least):
+    for index in np.flatnonzero(np.bincount(mask.ravel()) >= least).tolist():
         labels, _ = ndimage.label(mask == index)
         sizes = np.bincount(labels.ravel())
         boxes = ndimage.find_objects(labels)
-        for number in np.flatnonzero(sizes[1:] >= least) + 1:
+        for number in (np.flatnonzero(sizes[1:] >= least) + 1).tolist():
             box = boxes[number - 1]
-            found.append((int(sizes[number]), int(index), box, labels[box] == number))
+            found.append((int(sizes[number]), index, box, labels[box] == number))
     found.sort(key=lambda segment: -segment[0])
     rest = len(found)
     numbers = np.full(mask.shape, rest, np.int32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +69,7 @@ def fuse_batch_norms(network: PSPNet) -> None:
     for module in network.modules():
         if isinstance(module, nn.Sequential):
             names = list(module._modules)
-            for first, second in zip(names, names[1:], strict=False):
+            for first, second in pairwise(names):
                 convolution, norm = module._modules[first], module._modules[second]
                 if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
                     fused = nn.utils.fuse_conv_bn_eval(convolution, norm)
@@ -204,7 +205,7 @@ class Parser:
         assert maps.general is not None
         fused = maps.fused
         if fused.shape[-2:] != maps.general.shape[-2:]:
-            fused = F.adaptive_avg_pool2d(fused, tuple(maps.general.shape[-2:]))
+            fused = F.adaptive_avg_pool2d(fused, (maps.general.shape[2], maps.general.shape[3]))
         joined = torch.cat([maps.general, fused], dim=1).permute(0, 2, 3, 1)
         return joined.float().cpu().numpy()
 
