@@ -182,7 +182,7 @@ def test_training_learns_and_resumes_after_a_kill(tmp_path):
 
 
 def test_wrong_data_and_settings_are_named(tmp_path):
-    with pytest.raises(DatasetError, match="no NAME.jpg"):
+    with pytest.raises(DatasetError, match="with NAME.png"):
         find_pairs(tmp_path)
     labelled(tmp_path / "set", 1)
     Image.fromarray(np.full((72, 96), 99, np.uint8)).save(tmp_path / "set/0.png")
