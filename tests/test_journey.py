@@ -219,3 +219,41 @@ def test_a_second_platform_gets_a_clear_answer(platform: Platform) -> None:
 def test_health(platform: Platform) -> None:
     with urllib.request.urlopen(f"{platform.url}/healthz") as answer:
         assert answer.status == 200
+
+
+def test_chunked_uploads_are_counted_while_they_stream(platform: Platform) -> None:
+    import http.client
+    import json
+
+    host = platform.url.removeprefix("http://")
+
+    def send(path: str, body: object, kind: str, token: str = "") -> tuple[int, dict[str, object]]:
+        connection = http.client.HTTPConnection(host, timeout=60)
+        headers = {"Content-Type": kind, **({"Authorization": f"Token {token}"} if token else {})}
+        connection.request("POST", path, body=body, headers=headers)  # type: ignore[arg-type]
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+
+    sign_in = json.dumps({"username": "admin", "password": platform.password})
+    status, body = send("/api/v1/tokens", sign_in, "application/json")
+    assert status == 201
+    token = str(body["token"])
+    name = json.dumps({"name": "chunked"})
+    _, made = send("/api/v1/collections", name, "application/json", token)
+
+    def form(data: bytes):
+        # an iterator has no length, so http.client sends it in chunks
+        yield (
+            f'--b\r\nContent-Disposition: form-data; name="collection"\r\n\r\n{made["id"]}\r\n'
+            '--b\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n\r\n'
+        ).encode()
+        for start in range(0, len(data), 65_536):
+            yield data[start : start + 65_536]
+        yield b"\r\n--b--\r\n"
+
+    kind = "multipart/form-data; boundary=b"
+    status, body = send("/api/v1/images", form(encoded(scene(77))), kind, token)
+    assert status == 201, body
+    too_much = form(b"\xff\xd8\xff" + b"x" * 20_500_000)
+    status, body = send("/api/v1/images", too_much, kind, token)
+    assert status == 413 and body["error"]["code"] == "file_too_large"  # type: ignore[index]
