@@ -77,7 +77,13 @@ class Found:
 def claim(queue: str, limit: int, worker: str, lease_s: float) -> tuple[uuid.UUID, list[Claimed]]:
     """Take up to `limit` queued rows; attempts and lease are committed before this returns."""
     token = uuid.uuid4()
-    values = {"queue": queue, "limit": limit, "token": token, "lease_s": lease_s, "worker": worker}
+    values: dict[str, Any] = {
+        "queue": queue,
+        "limit": limit,
+        "token": token,
+        "lease_s": lease_s,
+        "worker": worker,
+    }
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(_CLAIM, values)
         rows = [Claimed(*row) for row in cursor.fetchall()]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import Any, BinaryIO
+from functools import partial
+from typing import Any
 
 from django.conf import settings
 from django.core.files.storage import default_storage
@@ -78,7 +79,7 @@ def query_collection(user: User) -> Collection:
     return collection
 
 
-def upload_query(user: User, file: BinaryIO, filename: str) -> Stored:
+def upload_query(user: User, file: Any, filename: str) -> Stored:
     """Store a picture to search with: analysed ahead of bulk work, gone after a day."""
     expires = timezone.now() + timedelta(hours=settings.QUERY_KEPT_HOURS)
     stored = store_upload(
@@ -96,7 +97,7 @@ def upload_query(user: User, file: BinaryIO, filename: str) -> Stored:
 
 
 def upload_image(
-    user: User, collection: Collection, file: BinaryIO, filename: str, tags: Iterable[str] = ()
+    user: User, collection: Collection, file: Any, filename: str, tags: Iterable[str] = ()
 ) -> Stored:
     """Store a picture in a collection; Forbidden unless the user may change it."""
     require_edit(user, collection)
@@ -132,12 +133,17 @@ def delete_images(user: User, images: Iterable[Image]) -> int:
     return remove_images(images)
 
 
+def _delete_files(names: list[str]) -> None:
+    for name in names:
+        default_storage.delete(name)
+
+
 def remove_images(images: list[Image]) -> int:
     """Delete without asking for rights; for expiry."""
     names = [f.name for i in images for f in (i.original, i.thumb_256, i.thumb_1024) if f.name]
     with transaction.atomic():
         Image.objects.filter(pk__in=[image.pk for image in images]).delete()
-        transaction.on_commit(lambda: [default_storage.delete(name) for name in names])
+        transaction.on_commit(partial(_delete_files, names))
     return len(images)
 
 

@@ -332,3 +332,37 @@ def test_the_schema_has_no_warnings():
     from django.core.management import call_command
 
     call_command("spectacular", "--validate", "--fail-on-warn", "--file", "/dev/null")
+
+
+def test_a_layout_fits_the_index_of_sparse_vectors():
+    """pgvector refuses over 1,000 non-zeros in an HNSW index; a layout keeps its largest 1,000."""
+    cells = np.arange(64 * 400, dtype=np.uint64).reshape(160, 160) % 19
+    mask = np.repeat(np.repeat(cells.astype(np.uint8), 1, 0), 1, 1)
+    indices, values = layout_of(mask, CLASSES)
+    assert 0 < len(indices) <= 1000 and abs(np.linalg.norm(values) - 1) < 1e-5
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TEMP TABLE wide (v sparsevec(2000))")
+        cursor.execute("CREATE INDEX ON wide USING hnsw (v sparsevec_ip_ops)")
+        dense = SparseVector({i: 1.0 for i in range(1001)}, 2000).to_text()
+        with pytest.raises(Exception, match="1000 non-zero"), transaction.atomic():
+            cursor.execute("INSERT INTO wide VALUES (%s)", [dense])
+
+
+def test_an_old_pgvector_is_refused_at_start(monkeypatch):
+    import psycopg
+
+    from retrieval.embedded import EmbeddedError
+    from retrieval.embedded import services as embedded
+    from tests.conftest import database_url
+
+    with psycopg.connect(database_url(), autocommit=True) as own:
+        embedded._check_pgvector(own)
+        monkeypatch.setattr(embedded, "MIN_PGVECTOR", (99, 0))
+        with pytest.raises(EmbeddedError, match="too old"):
+            embedded._check_pgvector(own)
+
+
+def test_nothing_is_prepared_whose_plan_settings_change():
+    """A prepared statement would keep a generic plan from before `SET LOCAL`."""
+    connection.ensure_connection()
+    assert connection.connection.prepare_threshold is None

@@ -60,8 +60,9 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
             405: "method_not_allowed",
         }.get(error.status_code, "field_invalid")
         headers = {}
-        if isinstance(error, exceptions.Throttled) and error.wait:
-            headers["Retry-After"] = str(int(error.wait) + 1)
+        wait = getattr(error, "wait", None)
+        if wait:
+            headers["Retry-After"] = str(int(wait) + 1)
         if error.status_code == 401:
             headers["WWW-Authenticate"] = "Token"
         return Response(

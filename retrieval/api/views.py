@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 from django.contrib.auth import authenticate
@@ -68,7 +69,10 @@ class CollectionsView(APIView):
         operation_id="create_collection",
     )
     def post(self, request: Request) -> Response:
-        name, visibility = request.data.get("name", ""), request.data.get("visibility", "private")
+        name, visibility = (
+            _form(request).get("name", ""),
+            _form(request).get("visibility", "private"),
+        )
         made = services.create_collection(request.user, str(name), str(visibility))
         return Response(shapes.CollectionShape(made).data, 201)
 
@@ -106,12 +110,19 @@ class ImagesView(APIView):
         file = request.FILES.get("file")
         if file is None:
             raise FileRequired("Send the picture as the form field `file`.", field="file")
-        collection = selectors.collection_for(request.user, _pk(request.data.get("collection")))
-        tags = str(request.data.get("tags", "")).split(",")
+        collection = selectors.collection_for(request.user, _pk(_form(request).get("collection")))
+        tags = str(_form(request).get("tags", "")).split(",")
         stored = services.upload_image(request.user, collection, file, file.name or "", tags)
         body = shapes.image_json(stored.image)
         location = {"Location": reverse("api:image", args=[stored.image.pk])}
         return Response(body, 201 if stored.created else 200, headers=location)
+
+
+def _form(request: Request) -> Mapping[str, Any]:
+    """The body's fields; FieldInvalid when it is no object."""
+    if not isinstance(request.data, Mapping):
+        raise FieldInvalid("The body must be an object of fields.")
+    return request.data
 
 
 def _pk(value: Any) -> int:
@@ -247,7 +258,7 @@ class SearchesView(APIView):
 
     def _form_query(self, request: Request) -> dict[str, Any]:
         try:
-            payload = json.loads(request.data.get("query") or "{}")
+            payload = json.loads(_form(request).get("query") or "{}")
         except ValueError as error:
             raise FieldInvalid(f"query is not JSON: {error}", field="query") from error
         return payload  # type: ignore[no-any-return]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
 from retrieval.errors import QueryInvalid
@@ -156,14 +157,14 @@ def _cells(value: Any, indices: Mapping[str, int]) -> tuple[tuple[int, int, int]
 def _moment(value: Any, where: str) -> datetime | None:
     if value is None:
         return None
-    from django.utils import timezone
-
     try:
         day = parse_date(str(value))
-        moment = parse_datetime(str(value)) or (day and datetime(day.year, day.month, day.day))
+        moment = parse_datetime(str(value))
+        if moment is None and day is not None:
+            moment = datetime(day.year, day.month, day.day)
     except ValueError:
         moment = None
-    if not moment:
+    if moment is None:
         raise QueryInvalid(f"{where} must be a date like 2026-01-31.", field=where)
     return moment if timezone.is_aware(moment) else timezone.make_aware(moment)
 

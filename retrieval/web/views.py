@@ -12,6 +12,7 @@ from django.contrib.auth.decorators import login_required
 from django.core.files.storage import default_storage
 from django.db import connection
 from django.http import FileResponse, HttpRequest, HttpResponse, JsonResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.cache import cache_control
@@ -27,7 +28,7 @@ from segmentation.formats import CONTENT_TYPES
 
 PAGE = 60
 NEIGHBOURS = 12
-View = Callable[..., HttpResponse]
+View = Callable[..., HttpResponseBase]
 
 
 def page(view: View) -> View:
@@ -35,7 +36,7 @@ def page(view: View) -> View:
 
     @login_required
     @wraps(view)
-    def shown(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+    def shown(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         try:
             return view(request, *args, **kwargs)
         except RetrievalError as error:
@@ -234,10 +235,10 @@ def search_upload(request: HttpRequest) -> HttpResponse:
     return redirect(url)
 
 
-def _picture(name: str, content_type: str) -> HttpResponse:
+def _picture(name: str | None, content_type: str) -> FileResponse:
     try:
-        file = default_storage.open(name)
-    except (FileNotFoundError, ValueError) as error:
+        file = default_storage.open(name or "")
+    except (OSError, ValueError) as error:
         raise NotFound("The file is not there.") from error
     response = FileResponse(file, content_type=content_type)
     # Fixed type, no sniffing, no scripts: whatever bytes hide behind a picture stay a picture.
@@ -249,7 +250,7 @@ def _picture(name: str, content_type: str) -> HttpResponse:
 @page
 @require_GET
 @cache_control(private=True, max_age=86_400)
-def thumb(request: HttpRequest, pk: uuid.UUID, side: int) -> HttpResponse:
+def thumb(request: HttpRequest, pk: uuid.UUID, side: int) -> HttpResponseBase:
     """A WebP thumbnail of 256 or 1024 px."""
     found = selectors.image_for(request.user, pk)
     file = {256: found.thumb_256, 1024: found.thumb_1024}.get(side)
@@ -260,7 +261,7 @@ def thumb(request: HttpRequest, pk: uuid.UUID, side: int) -> HttpResponse:
 
 @page
 @require_GET
-def original(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
+def original(request: HttpRequest, pk: uuid.UUID) -> HttpResponseBase:
     """The file as uploaded, with whatever its metadata tells: for its uploader only."""
     found = selectors.image_for(request.user, pk)
     if found.uploader_id != request.user.pk:

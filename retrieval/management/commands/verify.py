@@ -19,7 +19,8 @@ from retrieval.models import Analysis, Descriptor, Image, Mask
 
 def file_problems() -> list[str]:
     """Originals and thumbnails that are missing, altered, or belong to no row."""
-    found, known = [], set()
+    found: list[str] = []
+    known: set[str] = set()
     rows = Image.objects.values_list("id", "sha256", "original", "thumb_256", "thumb_1024")
     for pk, sha256, *names in tqdm(rows.iterator(), "files", total=rows.count(), mininterval=1):
         known.update(filter(None, names))
