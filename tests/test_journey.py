@@ -104,7 +104,8 @@ def page(platform: Platform) -> Iterator[Page]:
             executable_path="/usr/bin/chromium", args=["--no-sandbox"]
         )
         page = browser.new_page(viewport={"width": 1280, "height": 900})
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(60_000)
+        expect.set_options(timeout=60_000)  # machines are shared: slow is not wrong
         complaints: list[str] = []
         page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
         yield page
@@ -158,7 +159,7 @@ def test_a_first_visit(platform: Platform, page: Page, tmp_path: Path) -> None:
 
     page.locator(".tile").first.click()
     expect(page.locator("#mask")).to_be_visible()
-    assert page.evaluate("document.getElementById('mask').naturalWidth") > 100
+    page.wait_for_function("document.getElementById('mask').naturalWidth > 100")
     expect(page.locator(".legend li").first).to_contain_text("%")
     page.locator("#opacity").fill("100")
     page.wait_for_function("getComputedStyle(document.getElementById('mask')).opacity === '1'")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
 import time
 from datetime import timedelta
 
+import psutil
 import pytest
 from django.db import connection
 from django.utils import timezone
@@ -36,7 +35,10 @@ def test_kill_9_in_mid_batch_loses_nothing(collection, settings):
     while not rows.filter(state="running").exists():
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    os.killpg(first.pid, signal.SIGKILL)  # parent and child
+    # parent and child at once: the child has a process group of its own
+    family = [psutil.Process(first.pid), *psutil.Process(first.pid).children(recursive=True)]
+    for process in family:
+        process.kill()
     first.wait()
     assert rows.filter(state="running").exists()
     restarted = time.monotonic()
