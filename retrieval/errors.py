@@ -128,20 +128,6 @@ class QueryInvalid(RetrievalError):
     http_status = 400
 
 
-class QueryNotSupported(QueryInvalid):
-    """Raised for a part of the grammar that is reserved but not answered yet; leave it out."""
-
-    code = "not_supported_yet"
-
-
-class IndexBusy(RetrievalError):
-    """Raised when a release's search indexes are being built by somebody else."""
-
-    code = "index_busy"
-    http_status = 409
-    retryable = True
-
-
 class DatabaseTooOld(RetrievalError):
     """Raised at the start when pgvector is missing or older than what keeps indexes whole."""
 

@@ -3,7 +3,7 @@
 from django.urls import path
 from drf_spectacular.views import SpectacularAPIView
 
-from retrieval.api import views
+from retrieval.api import search_views, views
 
 app_name = "api"
 urlpatterns = [
@@ -13,7 +13,7 @@ urlpatterns = [
     path("images/<uuid:pk>", views.ImageView.as_view(), name="image"),
     path("images/<uuid:pk>/mask.png", views.MaskView.as_view(), name="mask"),
     path("classes", views.ClassesView.as_view(), name="classes"),
-    path("searches", views.SearchesView.as_view(), name="searches"),
-    path("searches/<uuid:pk>", views.SearchView.as_view(), name="search"),
+    path("searches", search_views.SearchesView.as_view(), name="searches"),
+    path("searches/<uuid:pk>", search_views.SearchView.as_view(), name="search"),
     path("schema", SpectacularAPIView.as_view(), name="schema"),
 ]

@@ -3,7 +3,7 @@
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import path
 
-from retrieval.web import views
+from retrieval.web import search_views, views
 
 urlpatterns = [
     path("", views.home, name="home"),
@@ -18,8 +18,8 @@ urlpatterns = [
     path("images/<uuid:pk>/delete", views.delete, name="delete"),
     path("images/<uuid:pk>/thumb-<int:side>.webp", views.thumb, name="thumb"),
     path("images/<uuid:pk>/original", views.original, name="original"),
-    path("search", views.search_page, name="search"),
-    path("search/upload", views.search_upload, name="search_upload"),
+    path("search", search_views.search_page, name="search"),
+    path("search/upload", search_views.search_upload, name="search_upload"),
     path("palette.css", views.palette, name="palette"),
     path("healthz", views.health, name="health"),
 ]

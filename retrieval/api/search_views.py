@@ -1,0 +1,126 @@
+"""Search endpoints: a query as JSON, or an uploaded picture that is parsed first."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from typing import Any
+
+from django.urls import reverse
+from drf_spectacular.utils import OpenApiParameter, OpenApiTypes, extend_schema
+from rest_framework.parsers import JSONParser, MultiPartParser
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from retrieval import search, selectors, services
+from retrieval.api import serializers as shapes
+from retrieval.api.views import form_of
+from retrieval.errors import FieldInvalid, FileRequired, NotFound, RetrievalError
+from retrieval.models import Image
+from retrieval.upload import active_release
+
+MAX_WAIT_S = 30.0
+
+
+def await_analysis(image: Image, wait_s: float) -> str:
+    """State of the analysis once it is final, or after `wait_s` seconds."""
+    deadline = time.monotonic() + wait_s
+    while True:
+        analysis = selectors.analysis_of(image)
+        if analysis is None:
+            raise NotFound("The picture is not being parsed.")
+        if analysis.state in analysis.FINAL or time.monotonic() >= deadline:
+            return analysis.state
+        time.sleep(0.05)
+
+
+def search_with(image: Image, user: Any, wait_s: float) -> dict[str, Any] | None:
+    """The answer of a search with an uploaded picture, or None while it is not parsed."""
+    state = await_analysis(image, wait_s)
+    if state in ("queued", "running"):
+        return None
+    if state != "done":
+        analysis = selectors.analysis_of(image)
+        error = RetrievalError(analysis.error_detail if analysis else "", field="file")
+        error.code, error.http_status = (analysis.error_code if analysis else state), 422
+        raise error
+    payload = dict(image.metadata.get("query") or {})
+    payload["like"] = [*payload.get("like", []), {"image": str(image.pk)}]
+    return shapes.answer_json(search.run(search.parse(payload, release=active_release()), user))
+
+
+def _wait(request: Request) -> float:
+    try:
+        wait = float(request.query_params.get("wait", 10))
+    except ValueError as error:
+        raise FieldInvalid("wait is a number of seconds.", field="wait") from error
+    if not 0 <= wait <= MAX_WAIT_S:
+        raise FieldInvalid(f"wait is 0 to {MAX_WAIT_S:g} seconds.", field="wait")
+    return wait
+
+
+def _search_answer(image: Image, request: Request) -> Response:
+    answer = search_with(image, request.user, _wait(request))
+    if answer is None:
+        location = reverse("api:search", args=[image.pk])
+        return Response(
+            {"state": "queued", "location": location}, 202, headers={"Location": location}
+        )
+    return Response(answer)
+
+
+_WAIT = OpenApiParameter(
+    "wait", float, description="Seconds to wait for an uploaded picture, 0..30."
+)
+
+
+class SearchesView(APIView):
+    """Search by a query (JSON), or by an uploaded picture (form with `file`, and `query` as JSON)."""
+
+    parser_classes = (JSONParser, MultiPartParser)
+
+    @extend_schema(
+        request={
+            "application/json": OpenApiTypes.OBJECT,
+            "multipart/form-data": shapes.SearchRequest,
+        },
+        parameters=[_WAIT],
+        responses={200: shapes.SearchAnswer, 202: OpenApiTypes.OBJECT},
+        operation_id="search",
+    )
+    def post(self, request: Request) -> Response:
+        release = active_release()
+        if not request.content_type.startswith("multipart/"):
+            payload = request.data
+            query = search.parse(payload, release=release)
+            return Response(shapes.answer_json(search.run(query, request.user)))
+        payload = self._form_query(request)
+        search.parse(payload, release=release)
+        file = request.FILES.get("file")
+        if file is None:
+            raise FileRequired("Send the picture as the form field `file`.", field="file")
+        image = services.upload_query(request.user, file, file.name or "").image
+        Image.objects.filter(pk=image.pk).update(metadata={"query": payload})
+        image.refresh_from_db()
+        return _search_answer(image, request)
+
+    def _form_query(self, request: Request) -> dict[str, Any]:
+        try:
+            payload = json.loads(form_of(request).get("query") or "{}")
+        except ValueError as error:
+            raise FieldInvalid(f"query is not JSON: {error}", field="query") from error
+        return payload  # type: ignore[no-any-return]
+
+
+class SearchView(APIView):
+    """The answer of a search with an uploaded picture, once that is parsed."""
+
+    @extend_schema(
+        parameters=[_WAIT],
+        responses={200: shapes.SearchAnswer, 202: OpenApiTypes.OBJECT},
+        operation_id="get_search",
+    )
+    def get(self, request: Request, pk: uuid.UUID) -> Response:
+        return _search_answer(selectors.image_for(request.user, pk), request)
