@@ -1,4 +1,4 @@
-"""`python -m segmentation train|evaluate|predict`."""
+"""`python -m segmentation train|export|evaluate|predict|explain`."""
 
 from __future__ import annotations
 
@@ -66,6 +66,16 @@ def _predict(args: argparse.Namespace) -> dict[str, Any]:
     return {"predictions": found}
 
 
+def _explain(args: argparse.Namespace) -> dict[str, Any]:
+    from segmentation.decode import decode
+    from segmentation.explain import explain, sheet
+    from segmentation.predict import Parser
+
+    stages = explain(Parser.load(args.weights, args.device), decode(args.file))
+    sheet(stages).save(args.out)
+    return {"out": str(args.out), "stages": {stage.key: stage.shape for stage in stages}}
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The command line; every command takes `--json`."""
     parser = argparse.ArgumentParser("python -m segmentation", description=__doc__)
@@ -97,6 +107,11 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("files", type=Path, nargs="+")
     sub.add_argument("--weights", default="starter", help="name, or path of a manifest")
     sub.add_argument("--out", type=Path, default=Path("masks"))
+
+    sub = command("explain", _explain, "draw how a picture was parsed, stage by stage")
+    sub.add_argument("file", type=Path)
+    sub.add_argument("--weights", default="starter", help="name, or path of a manifest")
+    sub.add_argument("-o", "--out", type=Path, default=Path("sheet.png"))
     return parser
 
 

@@ -26,7 +26,7 @@ from segmentation.pspnet import NetworkConfig, PSPNet
 from segmentation.scenes import KINDS, render
 from segmentation.train import Schedule, TrainConfig, Trainer, load_config
 from segmentation.whiten import fit_whitening
-from tests.conftest import ROOT
+from tests.conftest import ROOT, scene
 
 
 @pytest.mark.parametrize("name", BACKBONES)
@@ -282,3 +282,26 @@ def test_every_setting_is_in_the_readme():
 
     readme = (ROOT / "README.md").read_text()
     assert not [name for name in VARIABLES if f"`{name}`" not in readme]
+
+
+def test_explain_draws_each_stage_of_the_pyramid(tmp_path):
+    from segmentation.explain import SIDE_PX, explain, principal_colours, sheet
+
+    parser = Parser.load()
+    image = np.asarray(scene(3, (300, 200)))
+    stages = explain(parser, image)
+    shapes = {stage.key: stage.shape for stage in stages}
+    width = parser.network.backbone.out_channels // 4
+    for bins in (1, 2, 3, 6):
+        assert shapes[f"pyramid-{bins}"] == f"{width} × {bins} × {bins}"
+    assert shapes["concatenated"].startswith(f"{parser.network.pyramid.out_channels} × ")
+    assert all(max(stage.picture.shape) == SIDE_PX for stage in stages)
+    palette = np.asarray(parser.manifest.palette, np.uint8).reshape(-1, 3)
+    (classes,) = [stage for stage in stages if stage.key == "classes"]
+    (description,) = parser.parse([parser.prepare(image)])
+    drawn = {tuple(colour) for colour in classes.picture.reshape(-1, 3)}
+    assert drawn == {tuple(palette[index]) for index in np.unique(description.mask)}
+    # hooks are gone: parsing again hears nothing
+    assert not parser.network.fuse._forward_hooks
+    sheet(stages).save(tmp_path / "sheet.png")
+    assert principal_colours(np.ones((4, 3, 3), np.float32)).std() == 0
