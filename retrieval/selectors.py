@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from django.db.models import Count, Q, QuerySet
+from django.contrib.postgres.expressions import ArraySubquery
+from django.db.models import Count, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from retrieval.errors import NotFound
@@ -83,18 +85,43 @@ class Progress:
         return round(100 * (self.total - self.waiting) / self.total) if self.total else 100
 
 
-def progress_of(collection: Collection) -> Progress:
-    """State counts of the active release in one query."""
+def progress_of_all(collections: Sequence[Collection]) -> dict[int, Progress]:
+    """Progress of each collection by id, in one query."""
     lately = timezone.now() - timedelta(minutes=1)
-    rows = Analysis.objects.filter(collection=collection, release__state="active")
-    counts = rows.aggregate(
-        total=Count("id"),
-        done=Count("id", filter=Q(state="done")),
-        waiting=Count("id", filter=Q(state__in=("queued", "running"))),
-        per_minute=Count("id", filter=Q(state="done", finished_at__gt=lately)),
+    rows = (
+        Analysis.objects.filter(collection__in=collections, release__state="active")
+        .values("collection_id")
+        .annotate(
+            total=Count("id"),
+            done=Count("id", filter=Q(state="done")),
+            waiting=Count("id", filter=Q(state__in=("queued", "running"))),
+            per_minute=Count("id", filter=Q(state="done", finished_at__gt=lately)),
+        )
     )
-    refused = counts["total"] - counts["done"] - counts["waiting"]
-    return Progress(refused=refused, **counts)
+    found = {one.pk: Progress(0, 0, 0, 0, 0) for one in collections}
+    for row in rows:
+        total, done, waiting = row["total"], row["done"], row["waiting"]
+        refused = total - done - waiting
+        found[row["collection_id"]] = Progress(total, done, waiting, refused, row["per_minute"])
+    return found
+
+
+def progress_of(collection: Collection) -> Progress:
+    """State counts of the active release."""
+    return progress_of_all([collection])[collection.pk]
+
+
+def covers_of(collections: Sequence[Collection], most: int = 4) -> dict[int, list[Image]]:
+    """The newest parsed pictures of each collection by id, through one index scan each."""
+    newest = (
+        Image.objects.filter(collection=OuterRef("pk")).exclude(thumb_256="").order_by("-id")
+    ).values("pk")[:most]
+    ids = Collection.objects.filter(pk__in=[c.pk for c in collections]).values_list(
+        "pk", ArraySubquery(newest)
+    )
+    wanted = dict(ids)
+    images = Image.objects.in_bulk([pk for some in wanted.values() for pk in some])
+    return {pk: [images[one] for one in some if one in images] for pk, some in wanted.items()}
 
 
 def classes_of(release: Release) -> list[SemanticClass]:

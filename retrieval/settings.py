@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import sys
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -51,6 +52,8 @@ DATABASES = {"default": _database(env.text("DATABASE_URL"))}
 REDIS_URL = env.text("REDIS_URL")
 
 INSTALLED_APPS = [
+    "unfold",
+    "unfold.contrib.filters",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -69,6 +72,7 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "retrieval.middleware.RequestIdMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -98,6 +102,8 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 LANGUAGE_CODE = "en"
+LANGUAGES = [("en", "English"), ("zh-hans", "简体中文")]
+LOCALE_PATHS = [BASE_DIR / "retrieval" / "locale"]
 TIME_ZONE = "UTC"
 USE_TZ = True
 LOGIN_URL = "login"
@@ -106,10 +112,17 @@ LOGOUT_REDIRECT_URL = "login"
 
 STATIC_URL = "/static/"
 STATIC_ROOT = HOME / "static"
+# Client libraries, installed by npm beside the Python packages (see the Makefile), served as they are.
+WEB_PACKAGES = Path(sys.prefix) / "web" / "node_modules"
+STATICFILES_DIRS = [
+    (f"vendor/{name}", WEB_PACKAGES / folder)
+    for name, folder in (("tus", "tus-js-client/dist"), ("panzoom", "@panzoom/panzoom/dist"))
+    if (WEB_PACKAGES / folder).is_dir()
+]
 MEDIA_ROOT = HOME / "media"
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
-    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedStaticFilesStorage"},
 }
 FILE_UPLOAD_HANDLERS = ["retrieval.upload_handlers.LimitedTemporaryFileHandler"]
 MAX_UPLOAD_BYTES = env.number("PAYSAGE_MAX_UPLOAD_BYTES")

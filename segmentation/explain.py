@@ -170,7 +170,7 @@ def _map_stage(
     key: str, title: str, sentence: str, values: NDArray[np.float32], size: tuple[int, int]
 ) -> Stage:
     if values.shape[1:] == (1, 1):  # one cell has no components to colour: its channels as bars
-        picture = _bars(values[:, 0, 0] - values.mean(), size)
+        picture = _bars(values[:, 0, 0] - np.float32(values.mean()), size)
     else:
         picture = _resized(principal_colours(values), size, Image.Resampling.NEAREST)
     return Stage(key, title, sentence, _shape(values.shape), picture)
@@ -284,9 +284,9 @@ def _layout(description: Description, palette: Pixels, size: tuple[int, int]) ->
     occupancy = np.zeros((GRID * GRID, classes), np.float32)
     occupancy.ravel()[description.layout_indices] = description.layout_values**2
     totals = occupancy.sum(1, keepdims=True)
-    occupancy = occupancy / np.where(totals > 0, totals, 1)
+    of_cell = occupancy / np.where(totals > 0, totals, 1)
     wide, high = size[0] / GRID, size[1] / GRID
-    for cell, shares in enumerate(occupancy):
+    for cell, shares in enumerate(of_cell):
         left, top = cell % GRID * wide, cell // GRID * high
         for index in np.flatnonzero(shares)[np.argsort(-shares[np.flatnonzero(shares)])]:
             right = left + shares[index] * wide

@@ -7,7 +7,7 @@ import logging
 from celery import shared_task
 from django.db import OperationalError, close_old_connections
 
-from retrieval import queue, services
+from retrieval import queue, services, sheets
 
 log = logging.getLogger("paysage.worker")
 
@@ -20,8 +20,11 @@ def bulk() -> None:
 
 @shared_task(name="paysage.query")
 def query() -> None:
-    """Parse whatever waits in the query queue."""
+    """Parse whatever waits in the query queue, then draw the sheets that people asked for."""
     _drain("query")
+    from workers.sheets import draw_all
+
+    draw_all()
 
 
 def _drain(name: str) -> None:
@@ -40,6 +43,7 @@ def sweep() -> None:
     close_old_connections()
     try:
         swept = queue.sweep()
+        sheets.sweep()
     except OperationalError as error:
         log.warning("sweep: %s", error)
         return

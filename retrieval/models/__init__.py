@@ -6,6 +6,7 @@ from retrieval.models.collections import Collection, Membership
 from retrieval.models.images import Image, ImageTag, Tag
 from retrieval.models.releases import Release, SemanticClass
 from retrieval.models.searches import SavedSearch
+from retrieval.models.sheets import Sheet, SheetStage
 from retrieval.models.vectors import ClassArea, Descriptor, Mask, Region
 
 __all__ = [
@@ -22,5 +23,7 @@ __all__ = [
     "Release",
     "SavedSearch",
     "SemanticClass",
+    "Sheet",
+    "SheetStage",
     "Tag",
 ]

@@ -1,25 +1,38 @@
 """Routes of the pages."""
 
 from django.contrib.auth.views import LoginView, LogoutView
-from django.urls import path
+from django.urls import include, path
+from django.views.decorators.cache import cache_control
+from django.views.i18n import JavaScriptCatalog
 
-from retrieval.web import search_views, views
+from retrieval.web import account, gallery, health, home, image, jobs, media, search_views
+
+words = cache_control(private=True, max_age=300)(JavaScriptCatalog.as_view(packages=["retrieval"]))
 
 urlpatterns = [
-    path("", views.home, name="home"),
+    path("", home.home, name="home"),
     path("sign-in", LoginView.as_view(redirect_authenticated_user=True), name="login"),
     path("sign-out", LogoutView.as_view(), name="logout"),
-    path("collections", views.create_collection, name="create_collection"),
-    path("collections/<int:pk>", views.collection, name="collection"),
-    path("collections/<int:pk>/live", views.collection_live, name="collection_live"),
-    path("collections/<int:pk>/upload", views.upload, name="upload"),
-    path("images/<uuid:pk>", views.image, name="image"),
-    path("images/<uuid:pk>/parse", views.parse_again, name="parse_again"),
-    path("images/<uuid:pk>/delete", views.delete, name="delete"),
-    path("images/<uuid:pk>/thumb-<int:side>.webp", views.thumb, name="thumb"),
-    path("images/<uuid:pk>/original", views.original, name="original"),
+    path("account", account.account, name="account"),
+    path("account/tokens/<int:pk>/revoke", account.revoke, name="revoke_token"),
+    path("collections", home.create_collection, name="create_collection"),
+    path("collections/<int:pk>", gallery.collection, name="collection"),
+    path("collections/<int:pk>/live", gallery.live, name="collection_live"),
+    path("collections/<int:pk>/upload", gallery.upload, name="upload"),
+    path("images/<uuid:pk>", image.image, name="image"),
+    path("images/<uuid:pk>/explained", image.explained, name="explained"),
+    path("images/<uuid:pk>/explained/state", image.explained_state, name="explained_state"),
+    path("images/<uuid:pk>/stages/<slug:key>.png", media.stage, name="stage"),
+    path("images/<uuid:pk>/parse", image.parse_again, name="parse_again"),
+    path("images/<uuid:pk>/delete", image.delete, name="delete"),
+    path("images/<uuid:pk>/thumb-<int:side>.webp", media.thumb, name="thumb"),
+    path("images/<uuid:pk>/original", media.original, name="original"),
+    path("jobs", jobs.index, name="jobs"),
+    path("jobs/retry", jobs.retry, name="retry_jobs"),
     path("search", search_views.search_page, name="search"),
     path("search/upload", search_views.search_upload, name="search_upload"),
-    path("palette.css", views.palette, name="palette"),
-    path("healthz", views.health, name="health"),
+    path("palette.css", media.palette, name="palette"),
+    path("words.js", words, name="words"),
+    path("i18n/", include("django.conf.urls.i18n")),
+    path("healthz", health.health, name="health"),
 ]

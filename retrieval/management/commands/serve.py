@@ -102,7 +102,12 @@ class Command(BaseCommand):
         from retrieval.management.prepared import prepare
 
         prepare()
-        call_command("collectstatic", interactive=False, verbosity=0)
+        call_command(
+            "collectstatic",
+            interactive=False,
+            verbosity=0,
+            ignore_patterns=["browser-test-bundle.js", "demo", "src", "*.map"],
+        )
         users = get_user_model().objects
         if not users.filter(is_superuser=True).exists():
             password = secrets.token_urlsafe(12)
