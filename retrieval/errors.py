@@ -86,6 +86,30 @@ class FileTooLarge(RetrievalError):
     http_status = 413
 
 
+class OffsetConflict(RetrievalError):
+    """Raised when a part of a resumable upload does not begin where the upload ends."""
+
+    code = "offset_conflict"
+    http_status = 409
+    retryable = True
+
+
+class ChecksumMismatch(RetrievalError):
+    """Raised when a part of a resumable upload is not what its checksum says (460 in tus)."""
+
+    code = "checksum_mismatch"
+    http_status = 460
+    retryable = True
+
+
+class UploadBusy(RetrievalError):
+    """Raised when two parts of one upload come at once."""
+
+    code = "upload_busy"
+    http_status = 423
+    retryable = True
+
+
 class UploadBroken(RetrievalError):
     """Raised when an upload's body ends early or cannot be read as a form."""
 

@@ -11,9 +11,9 @@ from django.db import transaction
 from django.db.models import Count, Min, Q, QuerySet
 from django.utils import timezone
 
-from retrieval.doorbell import ring
 from retrieval.models import Analysis
 from retrieval.permissions import editable_by, visible_to
+from retrieval.queue import start_over
 
 User = Any
 ENDED_BADLY = ("rejected", "failed", "quarantined")
@@ -83,16 +83,4 @@ def retry(user: User, jobs: QuerySet[Analysis], ids: Iterable[int] | None = None
     if ids is not None:
         again = again.filter(pk__in=list(ids))
     with transaction.atomic():
-        count = again.update(
-            state="queued",
-            attempts=0,
-            error_code="",
-            error_detail="",
-            batch_limit=None,
-            queued_at=timezone.now(),
-            finished_at=None,
-            rung_at=None,
-        )
-        for queue in ("bulk", "query"):
-            ring(queue)
-    return count
+        return start_over(again)

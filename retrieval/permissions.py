@@ -13,13 +13,16 @@ User = Any
 
 
 def visible_to(user: User) -> QuerySet[Collection]:
-    """Collections whose images `user` may see, the own hidden one included; none for anonymous."""
+    """Collections whose images `user` may see, the own query pictures included; none for anonymous.
+
+    What is in a trash, nobody sees.
+    """
     if not user.is_authenticated:
         return Collection.objects.none()
     rule = Q(owner=user) | Q(visibility="public") | Q(memberships__user=user)
     if user.is_superuser:
         rule |= Q(kind="normal")
-    return Collection.objects.filter(rule).distinct()
+    return Collection.objects.filter(rule).exclude(kind="trash").distinct()
 
 
 def editable_by(user: User) -> QuerySet[Collection]:
@@ -28,7 +31,7 @@ def editable_by(user: User) -> QuerySet[Collection]:
         return visible_to(user)
     roles = (Membership.Role.EDITOR, Membership.Role.MANAGER)
     rule = Q(owner=user) | Q(memberships__user=user, memberships__role__in=roles)
-    return Collection.objects.filter(rule).distinct()
+    return Collection.objects.filter(rule).exclude(kind="trash").distinct()
 
 
 def can_edit(user: User, collection: Collection) -> bool:

@@ -1,4 +1,4 @@
-"""The queue in the database: claim, heartbeat, record, finish, release, sweep. All its SQL is here."""
+"""The queue in the database: claim, heartbeat, record, finish, release, start over, sweep. All its SQL is here."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from django.conf import settings
 from django.db import connection, transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 from pgvector import HalfVector, SparseVector
 
-from retrieval.doorbell import ring_now
+from retrieval.doorbell import ring, ring_now
 from retrieval.models import Analysis, ClassArea, Descriptor, Image, Mask, Region
 
 MAX_ATTEMPTS = 3
@@ -221,6 +222,24 @@ def release(token: uuid.UUID, batch_limit: int | None = None) -> int:
     with connection.cursor() as cursor:
         cursor.execute(_RELEASE, {"token": token, "limit": batch_limit})
         return cursor.rowcount
+
+
+def start_over(rows: QuerySet[Analysis]) -> int:
+    """Queue analyses anew, as if never tried; how many. Rings once the transaction is committed."""
+    queues = set(rows.values_list("queue", flat=True).distinct())
+    count = rows.update(
+        state="queued",
+        attempts=0,
+        error_code="",
+        error_detail="",
+        batch_limit=None,
+        queued_at=timezone.now(),
+        finished_at=None,
+        rung_at=None,
+    )
+    for queue in queues:
+        ring(queue)
+    return count
 
 
 _EXPIRED = """

@@ -13,11 +13,11 @@ from django.core.files.storage import default_storage
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from retrieval.doorbell import ring
 from retrieval.errors import FieldInvalid, NameTaken, StateConflict
 from retrieval.ids import new_secret
 from retrieval.models import Analysis, ApiToken, Collection, Image, Release, SemanticClass
 from retrieval.permissions import require_edit
+from retrieval.queue import start_over
 from retrieval.upload import Stored, store_upload
 from segmentation.manifest import Manifest
 
@@ -108,21 +108,11 @@ def parse_again(user: User, image: Image) -> None:
     """Queue a finished analysis anew; StateConflict while it is queued or running."""
     require_edit(user, image.collection)
     with transaction.atomic():
-        changed = Analysis.objects.filter(
+        rows = Analysis.objects.filter(
             image=image, release__state="active", state__in=Analysis.FINAL
-        ).update(
-            state="queued",
-            attempts=0,
-            error_code="",
-            error_detail="",
-            batch_limit=None,
-            queued_at=timezone.now(),
-            finished_at=None,
-            rung_at=None,
         )
-        if not changed:
+        if not start_over(rows):
             raise StateConflict("The picture waits to be parsed, or is being parsed.")
-        ring("bulk")
 
 
 def delete_images(user: User, images: Iterable[Image]) -> int:

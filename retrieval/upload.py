@@ -45,7 +45,8 @@ def clean_title(filename: str) -> str:
     return name.strip()[:255]
 
 
-def _staging() -> Path:
+def staging() -> Path:
+    """Folder of files on their way in, on the disk where they will stay."""
     folder = Path(settings.MEDIA_ROOT) / "staging"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -159,7 +160,7 @@ def store_upload(
     """
     active_release()
     image_id: uuid.UUID = new_id()
-    spooled = _staging() / image_id.hex
+    spooled = staging() / image_id.hex
     name: str | None = None
     try:
         sha256, size = _spool(file, spooled)

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def test_a_full_disk_is_507_and_keeps_nothing(collection, client, monkeypatch):
     """The spool file is a link to /dev/full, so it is the kernel that says ENOSPC."""
     known = new_id()
-    spool = upload._staging() / known.hex
+    spool = upload.staging() / known.hex
     spool.symlink_to("/dev/full")
     monkeypatch.setattr(upload, "new_id", lambda: known)
     with pytest.raises(StorageFull) as caught:

@@ -7,7 +7,7 @@ import logging
 from celery import shared_task
 from django.db import OperationalError, close_old_connections
 
-from retrieval import queue, services, sheets
+from retrieval import queue, resumable, services, sheets
 
 log = logging.getLogger("paysage.worker")
 
@@ -53,6 +53,7 @@ def sweep() -> None:
 
 @shared_task(name="paysage.expire")
 def expire() -> None:
-    """Remove query pictures and rejected originals whose time is over."""
+    """Remove query pictures, deleted pictures, rejected originals and uploads whose time is over."""
     close_old_connections()
     services.expire_images()
+    resumable.expire()

@@ -3,7 +3,7 @@
 from django.urls import path
 from drf_spectacular.views import SpectacularAPIView
 
-from retrieval.api import search_views, views
+from retrieval.api import search_views, upload_views, views
 
 app_name = "api"
 urlpatterns = [
@@ -12,6 +12,8 @@ urlpatterns = [
     path("images", views.ImagesView.as_view(), name="images"),
     path("images/<uuid:pk>", views.ImageView.as_view(), name="image"),
     path("images/<uuid:pk>/mask.png", views.MaskView.as_view(), name="mask"),
+    path("uploads", upload_views.UploadsView.as_view(), name="uploads"),
+    path("uploads/<uuid:pk>", upload_views.UploadView.as_view(), name="upload_part"),
     path("classes", views.ClassesView.as_view(), name="classes"),
     path("searches", search_views.SearchesView.as_view(), name="searches"),
     path("searches/<uuid:pk>", search_views.SearchView.as_view(), name="search"),

@@ -7,6 +7,7 @@ from retrieval.models.images import Image, ImageTag, Tag
 from retrieval.models.releases import Release, SemanticClass
 from retrieval.models.searches import SavedSearch
 from retrieval.models.sheets import Sheet, SheetStage
+from retrieval.models.uploads import Upload
 from retrieval.models.vectors import ClassArea, Descriptor, Mask, Region
 
 __all__ = [
@@ -26,4 +27,5 @@ __all__ = [
     "Sheet",
     "SheetStage",
     "Tag",
+    "Upload",
 ]

@@ -10,7 +10,8 @@ from django.db.models import Q
 class Collection(models.Model):
     """A set of images that share an owner, members and visibility.
 
-    Each user has at most one hidden collection of kind `queries`: pictures uploaded to search with.
+    Each user has at most one hidden collection of kind `queries` (pictures uploaded to search with) and
+    one of kind `trash` (pictures deleted lately, which no one sees and which can be brought back).
     """
 
     class Visibility(models.TextChoices):
@@ -20,6 +21,7 @@ class Collection(models.Model):
     class Kind(models.TextChoices):
         NORMAL = "normal", "normal"
         QUERIES = "queries", "queries"
+        TRASH = "trash", "trash"
 
     name = models.CharField(max_length=120)
     owner = models.ForeignKey(
@@ -44,13 +46,18 @@ class Collection(models.Model):
                 condition=Q(kind="queries"),
                 name="collection_one_queries_per_owner",
             ),
+            models.UniqueConstraint(
+                fields=("owner",),
+                condition=Q(kind="trash"),
+                name="collection_one_trash_per_owner",
+            ),
             models.CheckConstraint(
                 condition=Q(visibility__in=("private", "public")),
                 name="collection_visibility_known",
             ),
             models.CheckConstraint(
-                condition=Q(kind="normal") | Q(kind="queries", visibility="private"),
-                name="collection_queries_private",
+                condition=Q(kind="normal") | Q(kind__in=("queries", "trash"), visibility="private"),
+                name="collection_hidden_private",
             ),
         )
 

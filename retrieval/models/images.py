@@ -38,6 +38,7 @@ class Image(models.Model):
         original: storage name made from the id; the user's file name lives in `title` only.
         thumb_256, thumb_1024: WebP without metadata, made by a worker; empty until parsed.
         expires_at: when the picture is deleted by itself (query uploads, rejected pictures).
+        deletion: which deletion put the picture into a trash; `deleted_from`: where it was before.
         rendered: drawn by `segmentation.scenes`, and called so wherever it is shown.
     """
 
@@ -67,6 +68,10 @@ class Image(models.Model):
     thumb_1024 = models.FileField(max_length=200, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField(null=True, blank=True)
+    deletion = models.UUIDField(null=True, blank=True)
+    deleted_from = models.ForeignKey(
+        Collection, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
+    )
     rendered = models.BooleanField(default=False)
 
     class Meta:
@@ -89,6 +94,10 @@ class Image(models.Model):
             # Ids are ordered by time: this is the gallery's order, newest first.
             models.Index(fields=("collection", "-id"), name="image_gallery"),
             models.Index(fields=("collection", "taken_at"), name="image_taken"),
+            models.Index(fields=("collection", "title", "id"), name="image_title"),
+            models.Index(
+                fields=("deletion",), condition=Q(deletion__isnull=False), name="image_deletion"
+            ),
             models.Index(
                 fields=("expires_at",), condition=Q(expires_at__isnull=False), name="image_expiry"
             ),

@@ -12,10 +12,10 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from retrieval import search, selectors, services, sheets
+from retrieval import bulk, search, selectors, services, sheets
 from retrieval.errors import RetrievalError
 from retrieval.models import Analysis, Image, Mask, Sheet
-from retrieval.permissions import can_edit
+from retrieval.permissions import can_edit, require_edit
 from retrieval.templatetags.paysage import named
 from retrieval.web.page import page
 
@@ -92,8 +92,11 @@ def parse_again(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
 @require_POST
 def delete(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     found = selectors.image_for(request.user, pk)
-    services.delete_images(request.user, [found])
-    return redirect("collection", found.collection_id)
+    require_edit(request.user, found.collection)
+    _count, key = bulk.delete(request.user, Image.objects.filter(pk=pk))
+    if found.collection.kind != "normal":
+        return redirect("search")
+    return redirect(f"{reverse('collection', args=[found.collection_id])}#undo={key}")
 
 
 def _stages(sheet: Sheet) -> list[dict[str, str]]:

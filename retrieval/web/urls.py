@@ -1,7 +1,7 @@
 """Routes of the pages."""
 
 from django.contrib.auth.views import LoginView, LogoutView
-from django.urls import include, path
+from django.urls import include, path, re_path
 from django.views.decorators.cache import cache_control
 from django.views.i18n import JavaScriptCatalog
 
@@ -19,6 +19,11 @@ urlpatterns = [
     path("collections/<int:pk>", gallery.collection, name="collection"),
     path("collections/<int:pk>/live", gallery.live, name="collection_live"),
     path("collections/<int:pk>/upload", gallery.upload, name="upload"),
+    path("collections/<int:pk>/download", gallery.download, name="download"),
+    re_path(
+        r"^collections/(?P<pk>[0-9]+)/(?P<action>tag|move|parse|delete)$", gallery.act, name="act"
+    ),
+    path("undo/<uuid:key>", gallery.undo, name="undo"),
     path("images/<uuid:pk>", image.image, name="image"),
     path("images/<uuid:pk>/explained", image.explained, name="explained"),
     path("images/<uuid:pk>/explained/state", image.explained_state, name="explained_state"),
