@@ -224,6 +224,12 @@ def release(token: uuid.UUID, batch_limit: int | None = None) -> int:
         return cursor.rowcount
 
 
+def oldest_wait_s() -> int | None:
+    """How many seconds the oldest queued row has waited; None without any."""
+    oldest = Analysis.objects.filter(state="queued").order_by("queued_at").first()
+    return round((timezone.now() - oldest.queued_at).total_seconds()) if oldest else None
+
+
 def start_over(rows: QuerySet[Analysis]) -> int:
     """Queue analyses anew, as if never tried; how many. Rings once the transaction is committed."""
     queues = set(rows.values_list("queue", flat=True).distinct())

@@ -54,6 +54,7 @@ REDIS_URL = env.text("REDIS_URL")
 INSTALLED_APPS = [
     "unfold",
     "unfold.contrib.filters",
+    "unfold.contrib.import_export",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -64,6 +65,7 @@ INSTALLED_APPS = [
     "rest_framework",
     "drf_spectacular",
     "django_htmx",
+    "import_export",
     "retrieval",
     "workers",
 ]
@@ -154,6 +156,18 @@ SPECTACULAR_SETTINGS = {
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
 }
+
+UNFOLD = {
+    "SITE_TITLE": "Paysage",
+    "SITE_HEADER": "Paysage",
+    "SITE_URL": "/",
+    "SITE_SYMBOL": "landscape",
+    "DASHBOARD_CALLBACK": "retrieval.admin.dashboard.dashboard",
+    "SHOW_HISTORY": True,
+    "SHOW_LANGUAGES": True,
+    "SIDEBAR": {"show_search": False, "show_all_applications": False},
+}
+IMPORT_EXPORT_USE_TRANSACTIONS = True
 
 DEVICE = env.text("PAYSAGE_DEVICE")
 BATCH = env.number("PAYSAGE_BATCH")

@@ -3,6 +3,7 @@
 from retrieval.models.access import ApiToken
 from retrieval.models.analyses import Analysis
 from retrieval.models.collections import Collection, Membership
+from retrieval.models.counts import DailyCount
 from retrieval.models.images import Image, ImageTag, Tag
 from retrieval.models.releases import Release, SemanticClass
 from retrieval.models.searches import SavedSearch
@@ -15,6 +16,7 @@ __all__ = [
     "ApiToken",
     "ClassArea",
     "Collection",
+    "DailyCount",
     "Descriptor",
     "Image",
     "ImageTag",

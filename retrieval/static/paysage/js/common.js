@@ -108,8 +108,8 @@ document.addEventListener("change", (event) => {
 // Widths of bars come as data: the content policy allows no inline styles.
 export function layBars(root = document) {
   for (const bar of root.querySelectorAll("[data-share]")) bar.style.width = `${bar.dataset.share}%`;
-  for (const one of root.querySelectorAll("[data-ratio]")) {
-    one.style.setProperty("--ratio", one.dataset.ratio);
+  for (const one of root.querySelectorAll("[data-aspect]")) {
+    one.style.setProperty("--ratio", one.dataset.aspect / 1000);
   }
 }
 

@@ -1,5 +1,5 @@
 // The gallery: justified rows, endless scrolling with an address, live states, a selection.
-import { ask, el, layBars, notice, t } from "./common.js";
+import { ask, el, notice, t } from "./common.js";
 
 const gallery = document.getElementById("gallery");
 const live = document.getElementById("live");
@@ -11,7 +11,6 @@ function lay(root = gallery) {
   for (const one of root.querySelectorAll("li[data-ratio]")) {
     one.style.setProperty("--ratio", Math.min(3, Math.max(0.4, one.dataset.ratio / 1000)));
   }
-  layBars(root);
 }
 
 function fromHtml(html) {
