@@ -231,8 +231,9 @@ def _finish(upload: Upload, file: Any) -> None:
 
 def drop(upload: Upload) -> None:
     """Forget an upload and its bytes; the picture it became stays."""
+    path = path_of(upload)  # a deleted row has no key any more
     upload.delete()
-    path_of(upload).unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
 
 
 def expire() -> int:

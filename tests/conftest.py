@@ -15,6 +15,7 @@ import pytest
 from PIL import Image as Pillow
 
 from tests.embedded import HOME
+from tests.platform import browser, page, platform, signed_in  # noqa: F401  # fixtures
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = (ROOT / os.environ.get("PAYSAGE_SHARED_DATA", "../shared/data")).resolve()

@@ -18,7 +18,7 @@ from retrieval.errors import StorageFull
 from retrieval.ids import new_id
 from retrieval.models import Analysis, Image
 from tests.conftest import encoded, scene, start_worker, store
-from tests.test_journey import free_port, serve
+from tests.platform import free_port, serve
 from tests.test_queue import fill, until_quiet
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -2,135 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import re
-import signal
-import socket
-import subprocess
-import sys
 import tempfile
-import time
 import urllib.request
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
-from tests.conftest import ROOT, SHARED, encoded, scene
-
-
-@dataclass
-class Platform:
-    """A running platform."""
-
-    process: subprocess.Popen[str]
-    url: str
-    password: str
-    home: Path
-    said: list[str]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def environment(home: Path) -> dict[str, str]:
-    kept = {k: v for k, v in os.environ.items() if k not in ("DATABASE_URL", "REDIS_URL")}
-    return {**kept, "PAYSAGE_HOME": str(home), "PAYSAGE_LEASE_S": "20"}
-
-
-def serve(home: Path, port: int, *options: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "manage.py", "serve", "--port", str(port), *options]
-    return subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env=environment(home),
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-
-
-def until_ready(process: subprocess.Popen[str], said: list[str]) -> None:
-    assert process.stdout is not None
-    for line in process.stdout:
-        said.append(line)
-        if line.startswith("ready: "):
-            return
-    raise AssertionError("".join(said))
-
-
-def stop(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    """SIGTERM; what is still alive of all that it had started."""
-    family = psutil.Process(process.pid).children(recursive=True)
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
-    _, alive = psutil.wait_procs(family, timeout=10)
-    return alive
-
-
-@pytest.fixture(scope="module")
-def platform() -> Iterator[Platform]:
-    with tempfile.TemporaryDirectory(prefix="paysage-run-", ignore_cleanup_errors=True) as folder:
-        home, port, said = Path(folder), free_port(), []
-        home.chmod(0o755)
-        process = serve(home, port)
-        until_ready(process, said)
-        password = re.search(r"admin / (\S+)", "".join(said))
-        assert password, said
-        # keep reading, so that the platform never waits for us
-        import threading
-
-        threading.Thread(target=lambda: said.extend(process.stdout or []), daemon=True).start()
-        yield Platform(process, f"http://127.0.0.1:{port}", password[1], home, said)
-        alive = stop(process)
-        assert not alive, alive
-        started = time.monotonic()
-        again, heard = serve(home, port), []
-        until_ready(again, heard)
-        assert time.monotonic() - started < 15
-        assert not stop(again)
-
-
-@pytest.fixture(scope="module")
-def page(platform: Platform) -> Iterator[Page]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=["--no-sandbox"]
-        )
-        page = browser.new_page(viewport={"width": 1280, "height": 900})
-        page.set_default_timeout(60_000)
-        expect.set_options(timeout=60_000)  # machines are shared: slow is not wrong
-        complaints: list[str] = []
-        page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
-        yield page
-        browser.close()
-        blocked = [text for text in complaints if "Content Security Policy" in text]
-        assert not blocked, blocked
-
-
-def photographs(folder: Path) -> list[Path]:
-    """Four pictures: real ones where they are, drawn ones elsewhere."""
-    if SHARED.is_dir():
-        return sorted((SHARED / "photos").glob("*.jpg"))[:4]
-    paths = []
-    for seed in range(4):
-        path = folder / f"picture-{seed}.jpg"
-        path.write_bytes(encoded(scene(seed + 50)))
-        paths.append(path)
-    return paths
-
-
-def shot(page: Page, name: str) -> None:
-    """A screenshot for people, where PAYSAGE_SCREENSHOTS names a folder."""
-    folder = os.environ.get("PAYSAGE_SCREENSHOTS")
-    if folder:
-        page.screenshot(path=f"{folder}/{name}.png")
+from tests.conftest import encoded, scene
+from tests.platform import Platform, free_port, photographs, serve, shot
 
 
 def test_a_first_visit(platform: Platform, page: Page, tmp_path: Path) -> None:
@@ -158,11 +38,11 @@ def test_a_first_visit(platform: Platform, page: Page, tmp_path: Path) -> None:
     shot(page, "collection")
 
     page.locator(".tile").first.click()
-    expect(page.locator("#mask")).to_be_visible()
-    page.wait_for_function("document.getElementById('mask').naturalWidth > 100")
+    expect(page.locator("#mask[data-ready]")).to_be_visible()
     expect(page.locator(".legend li").first).to_contain_text("%")
     page.locator("#opacity").fill("100")
-    page.wait_for_function("getComputedStyle(document.getElementById('mask')).opacity === '1'")
+    alpha = "document.getElementById('mask').getContext('2d').getImageData(5, 5, 1, 1).data[3]"
+    page.wait_for_function(f"{alpha} === 255")
     shot(page, "image")
 
     page.get_by_role("link", name="Search", exact=True).click()

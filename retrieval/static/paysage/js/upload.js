@@ -210,11 +210,13 @@ document.getElementById("upload-clear").addEventListener("click", () => {
 // --- where files come from ---------------------------------------------------------------------------
 
 for (const input of form.querySelectorAll("input[type=file]")) {
-  input.addEventListener("change", () => {
+  const take = () => {
     const some = input.dataset.folder === undefined ? input.files : pictures(input.files);
     add(some);
     input.value = "";
-  });
+  };
+  input.addEventListener("change", take);
+  if (input.files.length) take(); // chosen before this script had come
 }
 
 function pictures(files) {
