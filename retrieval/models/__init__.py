@@ -5,7 +5,8 @@ from retrieval.models.analyses import Analysis
 from retrieval.models.collections import Collection, Membership
 from retrieval.models.images import Image, ImageTag, Tag
 from retrieval.models.releases import Release, SemanticClass
-from retrieval.models.searches import SavedSearch
+from retrieval.models.searches import ResultPool, SavedSearch, SavedSearchLook
+from retrieval.models.statistics import MapPoint, NearDuplicate, Statistic
 from retrieval.models.vectors import ClassArea, Descriptor, Mask, Region
 
 __all__ = [
@@ -16,11 +17,16 @@ __all__ = [
     "Descriptor",
     "Image",
     "ImageTag",
+    "MapPoint",
     "Mask",
     "Membership",
+    "NearDuplicate",
     "Region",
     "Release",
+    "ResultPool",
     "SavedSearch",
+    "SavedSearchLook",
     "SemanticClass",
+    "Statistic",
     "Tag",
 ]

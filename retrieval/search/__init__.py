@@ -1,6 +1,6 @@
 """Search: one grammar, one planner, SQL. `parse` checks a query, `run` answers it."""
 
 from retrieval.search.grammar import Query, parse
-from retrieval.search.planner import Answer, Hit, run
+from retrieval.search.planner import Answer, Hit, MatchedRegion, run
 
-__all__ = ["Answer", "Hit", "Query", "parse", "run"]
+__all__ = ["Answer", "Hit", "MatchedRegion", "Query", "parse", "run"]
