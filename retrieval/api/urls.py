@@ -1,9 +1,9 @@
 """Routes below /api/v1/."""
 
-from django.urls import path
+from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView
 
-from retrieval.api import search_views, views
+from retrieval.api import views
 
 app_name = "api"
 urlpatterns = [
@@ -13,7 +13,6 @@ urlpatterns = [
     path("images/<uuid:pk>", views.ImageView.as_view(), name="image"),
     path("images/<uuid:pk>/mask.png", views.MaskView.as_view(), name="mask"),
     path("classes", views.ClassesView.as_view(), name="classes"),
-    path("searches", search_views.SearchesView.as_view(), name="searches"),
-    path("searches/<uuid:pk>", search_views.SearchView.as_view(), name="search"),
+    path("", include("retrieval.api.search_urls")),
     path("schema", SpectacularAPIView.as_view(), name="schema"),
 ]
