@@ -14,7 +14,7 @@ from rest_framework.views import APIView
 from retrieval import search
 from retrieval.api.views import form_of
 from retrieval.errors import FieldInvalid
-from retrieval.search import explain
+from retrieval.search import explain, words
 from retrieval.upload import active_release
 
 _QUERY = OpenApiParameter("query", str, description="JSON, see docs/search.md.")
@@ -65,3 +65,31 @@ class ExplainView(APIView):
     )
     def post(self, request: Request) -> Response:
         return self._answer(request, form_of(request))
+
+
+class WordsView(APIView):
+    """The class query that a text means, as chips to correct, and the words that were not used."""
+
+    def _answer(self, values: Mapping[str, Any]) -> Response:
+        found = words.read(str(values.get("text", "")), active_release())
+        return Response(
+            {
+                "classes": [chip.to_json() for chip in found.chips],
+                "unused": found.unused,
+                "query": found.query,
+            }
+        )
+
+    @extend_schema(
+        parameters=[OpenApiParameter("text", str, required=True)],
+        responses=OpenApiTypes.OBJECT,
+        operation_id="read_words",
+    )
+    def get(self, request: Request) -> Response:
+        return self._answer(request.query_params)
+
+    @extend_schema(
+        request=OpenApiTypes.OBJECT, responses=OpenApiTypes.OBJECT, operation_id="read_words_post"
+    )
+    def post(self, request: Request) -> Response:
+        return self._answer(form_of(request))

@@ -2,77 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from django.conf import settings
 
-from retrieval.models import Image, Release
+from retrieval.models import Release
 from retrieval.permissions import visible_to
 from retrieval.search import paging, sql
 from retrieval.search.grammar import Query
 from retrieval.search.indexes import indexed_spaces
 from retrieval.search.sql import Clause, Row, Scoring
 from retrieval.search.vectors import Targets, as_text, targets_of
-from retrieval.selectors import classes_of
 
 CANDIDATES = 200
 """Least number of candidates that each space gives when an index is used."""
-
-
-@dataclass(frozen=True)
-class MatchedRegion:
-    """The segment of a hit that is most like one region or box of the query.
-
-    Attributes:
-        example: position of that region or box among the query's, counter-examples left out.
-        box: (x0, y0, x1, y1) as shares of the picture.
-    """
-
-    example: int
-    number: int
-    class_index: int
-    class_name: str
-    area: float
-    box: tuple[float, float, float, float]
-    similarity: float
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values, with the class by its name."""
-        values = asdict(self)
-        del values["class_index"]
-        name = values.pop("class_name")
-        return {**values, "class": name, "box": list(self.box)}
-
-
-@dataclass(frozen=True)
-class Hit:
-    """A picture found: its weighted score, and per space its similarity.
-
-    Attributes:
-        percentiles: of the score and of each similarity, the share in percent of random pairs of
-            the hit's collection that are less alike; without those that were not measured.
-    """
-
-    image: Image
-    score: float
-    parts: Mapping[str, float]
-    regions: tuple[MatchedRegion, ...] = ()
-    percentiles: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Answer:
-    """Hits, nearest first, the plan that found them, and where the next page starts."""
-
-    hits: list[Hit]
-    plan: dict[str, Any]
-    cursor: str | None = None
 
 
 @dataclass(frozen=True)
@@ -118,7 +65,7 @@ class Search:
 
 
 @dataclass(frozen=True)
-class _Page:
+class Page:
     """Rows of a page and one more, if there is one; how they were found."""
 
     rows: list[Row]
@@ -156,20 +103,21 @@ def make_ready(query: Query, user: Any, release: Release) -> Search:
 # --- the ways ----------------------------------------------------------------------------------
 
 
-def _by_classes(search: Search, place: paging.Cursor | None, most: int) -> _Page:
+def _by_classes(search: Search, place: paging.Cursor | None, most: int) -> Page:
     indices = [asked.index for asked in search.query.classes if asked.min > 0]
     after = (place.score, place.image) if place else None
     rows = sql.by_classes(search.where, search.release, indices, most, after)
-    return _Page(rows, "sql", search.matching)
+    return Page(rows, "sql", search.matching)
 
 
-def _exact(search: Search, place: paging.Cursor | None, most: int) -> _Page:
+def _exact(search: Search, place: paging.Cursor | None, most: int) -> Page:
     after = (place.score, place.image) if place else None
     rows = sql.exact(search.where, search.scoring, most, after)
-    return _Page(rows, "exact", search.matching)
+    return Page(rows, "exact", search.matching)
 
 
-def _within(where: Clause, images: Sequence[uuid.UUID], inside: bool) -> Clause:
+def within(where: Clause, images: Sequence[uuid.UUID], inside: bool) -> Clause:
+    """Also among these pictures, or not among them."""
     test = "= ANY(%s)" if inside else "<> ALL(%s)"
     return Clause(f"{where.text} AND d.image_id {test}", (*where.values, list(images)))
 
@@ -210,32 +158,32 @@ def _can_use_index(search: Search) -> bool:
     return set(search.rank) <= indexed_spaces(search.release)
 
 
-def _by_index(search: Search, most: int) -> _Page:
+def _by_index(search: Search, most: int) -> Page:
     """Candidates of every space, then exact scores over their union."""
     pool = candidates_of(search, max(4 * search.query.limit, CANDIDATES))
-    rows = sql.exact(_within(search.where, pool, True), search.scoring, most)
+    rows = sql.exact(within(search.where, pool, True), search.scoring, most)
     if len(rows) < min(search.query.limit, search.matching):
         return _exact(search, None, most)
-    return _Page(rows, "index", len(pool), tuple(pool))
+    return Page(rows, "index", len(pool), tuple(pool))
 
 
-def _later_page(search: Search, place: paging.Cursor, most: int) -> _Page:
+def _later_page(search: Search, place: paging.Cursor, most: int) -> Page:
     """A page of a kept pool, and behind its end of all other matches."""
     pool = paging.pool_of(place, search.user)
     after = (place.score, place.image)
     rows: list[Row] = []
     if not place.beyond:
-        rows = sql.exact(_within(search.where, pool, True), search.scoring, most, after)
+        rows = sql.exact(within(search.where, pool, True), search.scoring, most, after)
     compared, beyond_from = len(pool), len(rows)
     if len(rows) < most:
-        rest = _within(search.where, pool, False)
+        rest = within(search.where, pool, False)
         after_rest = after if place.beyond else None
         rows += sql.exact(rest, search.scoring, most - len(rows), after_rest)
         compared = search.matching
-    return _Page(rows, "index", compared, tuple(pool), beyond_from)
+    return Page(rows, "index", compared, tuple(pool), beyond_from)
 
 
-def _page(search: Search, place: paging.Cursor | None) -> _Page:
+def page_of(search: Search, place: paging.Cursor | None) -> Page:
     most = search.query.limit + 1
     if not search.rank:
         return _by_classes(search, place, most)
@@ -246,7 +194,7 @@ def _page(search: Search, place: paging.Cursor | None) -> _Page:
     return _exact(search, place, most)
 
 
-def _next(search: Search, page: _Page, place: paging.Cursor | None) -> str | None:
+def next_cursor(search: Search, page: Page, place: paging.Cursor | None) -> str | None:
     """Cursor of the page behind this one, or None at the end."""
     limit = search.query.limit
     more = len(page.rows) > limit or (page.kind == "index" and place is None)
@@ -259,79 +207,3 @@ def _next(search: Search, page: _Page, place: paging.Cursor | None) -> str | Non
     beyond = page.beyond_from is not None and min(limit, len(page.rows)) > page.beyond_from
     cursor = paging.Cursor(float(last[1]), last[0], pool, beyond)
     return cursor.to_text(search.query, search.release)
-
-
-# --- the answer --------------------------------------------------------------------------------
-
-
-def run(query: Query, user: Any, release: Release | None = None) -> Answer:
-    """The nearest visible pictures that match; at least min(limit, matching) of them.
-
-    Few matches are compared one by one, exactly; many go through the release's HNSW indexes.
-
-    Raises:
-        NotFound: an example is not there for this user.
-        QueryInvalid: an example is not parsed yet; a cursor is of another query, or too old.
-        NoActiveRelease: nothing to search in.
-    """
-    from retrieval.upload import active_release
-
-    started = time.perf_counter()
-    release = release or active_release()
-    place = paging.read(query, release)
-    search = make_ready(query, user, release)
-    page = _page(search, place)
-    cursor = _next(search, page, place)
-    hits = _hits(page.rows[: query.limit], search.scoring.names or ["share"])
-    hits = _with_regions(hits, search)
-    return Answer(hits, _plan(search, page, started), cursor)
-
-
-def _plan(search: Search, page: _Page, started: float) -> dict[str, Any]:
-    return {
-        "kind": page.kind,
-        "matching": search.matching,
-        "matching_is_lower_bound": search.matching > settings.EXACT_ROWS,
-        "compared": page.compared,
-        "release": search.release.name,
-        "metric": search.query.metric,
-        "rank": dict(search.rank) or {"share": 1.0},
-        "ms": round(1000 * (time.perf_counter() - started), 1),
-    }
-
-
-def _hits(rows: list[Row], names: list[str]) -> list[Hit]:
-    images = Image.objects.select_related("collection").in_bulk([row[0] for row in rows])
-    hits = []
-    for row in rows:
-        values = row[2:] if len(row) > 2 else row[1:]
-        parts = {name: round(float(v), 5) for name, v in zip(names, values, strict=True)}
-        if row[0] in images:
-            hits.append(Hit(images[row[0]], round(float(row[1]), 5), parts))
-    return hits
-
-
-def _with_regions(hits: list[Hit], search: Search) -> list[Hit]:
-    """Add the segments that matched the query's regions and boxes."""
-    if not search.targets.parts:
-        return hits
-    space = sql.spaces_of(search.release)["region"]
-    names = {found.index: found.name for found in classes_of(search.release)}
-    found: dict[uuid.UUID, list[MatchedRegion]] = {hit.image.pk: [] for hit in hits}
-    liked = [part for part in search.targets.parts if part.share > 0]
-    for position, part in enumerate(liked):
-        rows = sql.matched_regions(
-            space,
-            search.release,
-            as_text("region", part.vector),
-            part.example.class_index,
-            list(found),
-        )
-        for image, number, class_index, area, box, similarity in rows:
-            x0, y0, x1, y1 = json.loads(box)
-            name, corners = names.get(class_index, ""), (x0, y0, x1, y1)
-            similarity = round(similarity, 5)
-            found[image].append(
-                MatchedRegion(position, number, class_index, name, area, corners, similarity)
-            )
-    return [replace(hit, regions=tuple(found[hit.image.pk])) for hit in hits]
