@@ -52,3 +52,15 @@ def expire() -> None:
     """Remove query pictures and rejected originals whose time is over."""
     close_old_connections()
     services.expire_images()
+
+
+@shared_task(name="paysage.statistics")
+def statistics() -> None:
+    """Measure anew what has grown: percentiles, recall, charts, duplicates, maps."""
+    from workers.statistics import refresh
+
+    close_old_connections()
+    try:
+        refresh()
+    except OperationalError as error:
+        log.warning("statistics: %s", error)

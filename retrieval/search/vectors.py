@@ -175,3 +175,19 @@ def targets_of(query: Query, release: Release, user: Any) -> Targets:
             field="rank",
         )
     return Targets(vectors, tuple(parts))
+
+
+def cells_of(image: uuid.UUID, release: Release) -> list[tuple[int, int, int]]:
+    """A picture's own layout as a painted scene: of each cell the class that fills most of it.
+
+    Returns (row, column, class index) of the 64 cells; QueryInvalid when the picture is not parsed.
+    """
+    row = Descriptor.objects.filter(image_id=image, release=release).first()
+    if row is None:
+        raise QueryInvalid(f"Image {image} is not parsed yet, or could not be.", field="image")
+    grid = dense(row, "layout").reshape(GRID * GRID, -1)
+    return [
+        (cell // GRID, cell % GRID, int(classes.argmax()))
+        for cell, classes in enumerate(grid)
+        if classes.any()
+    ]
