@@ -20,6 +20,7 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "PAYSAGE_BATCH": ("16", "most pictures in one forward pass"),
     "PAYSAGE_LEASE_S": ("60", "seconds after which a silent worker's pictures go to another"),
     "PAYSAGE_SWEEP_S": ("30", "seconds between sweeps of the queue"),
+    "PAYSAGE_STATISTICS_S": ("600", "seconds between looks at which collections have grown"),
     "PAYSAGE_MAX_UPLOAD_BYTES": ("20000000", "largest picture in bytes"),
     "PAYSAGE_EXACT_ROWS": ("20000", "up to this many matching pictures are compared exactly"),
     "PAYSAGE_SHARED_DATA": ("../shared/data", "photographs with masks, for tests and training"),

@@ -173,6 +173,7 @@ DEVICE = env.text("PAYSAGE_DEVICE")
 BATCH = env.number("PAYSAGE_BATCH")
 LEASE_S = env.number("PAYSAGE_LEASE_S")
 SWEEP_S = env.number("PAYSAGE_SWEEP_S")
+STATISTICS_S = env.number("PAYSAGE_STATISTICS_S")
 EXACT_ROWS = env.number("PAYSAGE_EXACT_ROWS")
 SHARED_DATA: Path = env.folder("PAYSAGE_SHARED_DATA")
 

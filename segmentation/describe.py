@@ -157,7 +157,7 @@ def _cell_counts(grid: tuple[int, int], values: NDArray[Any], width: int) -> NDA
 
 
 @dataclass(frozen=True)
-class _Segments:
+class Segments:
     """Segments of one picture: number of each pixel's region, and class and box of each region."""
 
     numbers: NDArray[np.int32]
@@ -165,7 +165,7 @@ class _Segments:
     boxes: list[tuple[float, float, float, float]]
 
 
-def _segments(mask: NDArray[np.uint8]) -> _Segments:
+def segments_of(mask: NDArray[np.uint8]) -> Segments:
     """Connected components of at least 1 % of the picture, the rest as one more, largest first."""
     found: list[tuple[int, int, tuple[slice, slice], NDArray[np.bool_]]] = []
     least = MIN_REGION_AREA * mask.size
@@ -189,7 +189,7 @@ def _segments(mask: NDArray[np.uint8]) -> _Segments:
     if (numbers == rest).any():
         classes.append(None)
         corners.append((0.0, 0.0, 1.0, 1.0))
-    return _Segments(numbers, classes, corners)
+    return Segments(numbers, classes, corners)
 
 
 def _means(values: Floats, numbers: NDArray[np.int32], count: int) -> tuple[Floats, Floats]:
@@ -209,7 +209,7 @@ def describe(picture: ParsedPicture, classes: int, whitening: Whitening) -> Desc
     """Vectors and regions of one parsed picture (definitions: docs/architecture.md, "Vectors")."""
     mask = picture.mask
     areas: Floats = (np.bincount(mask.ravel(), minlength=classes) / mask.size).astype(np.float32)
-    segments = _segments(mask)
+    segments = segments_of(mask)
     count = len(segments.classes)
     means, shares = _means(picture.features, segments.numbers, count)
     confidences, _ = _means(picture.confidence[..., None], segments.numbers, count)

@@ -34,4 +34,9 @@ beat_schedule = {
         "schedule": 600.0,
         "options": {"queue": "query", "expires": 600},
     },
+    "statistics": {
+        "task": "paysage.statistics",
+        "schedule": float(settings.STATISTICS_S),
+        "options": {"queue": "bulk", "expires": settings.STATISTICS_S},
+    },
 }

@@ -57,3 +57,15 @@ def expire() -> None:
     close_old_connections()
     services.expire_images()
     resumable.expire()
+
+
+@shared_task(name="paysage.statistics")
+def statistics() -> None:
+    """Measure anew what has grown: percentiles, recall, charts, duplicates, maps."""
+    from workers.statistics import refresh
+
+    close_old_connections()
+    try:
+        refresh()
+    except OperationalError as error:
+        log.warning("statistics: %s", error)

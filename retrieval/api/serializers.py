@@ -69,11 +69,14 @@ class HitShape(serializers.Serializer[Any]):
     title = serializers.CharField()
     score = serializers.FloatField()
     parts = serializers.DictField(child=serializers.FloatField())
+    percentiles = serializers.DictField(child=serializers.FloatField(allow_null=True))
+    regions = serializers.ListField(child=serializers.DictField())
     links = serializers.DictField(child=serializers.CharField())
 
 
 class SearchAnswer(serializers.Serializer[Any]):
     plan = serializers.DictField()
+    cursor = serializers.CharField(allow_null=True, help_text="Of the next page; null at the end.")
     results = HitShape(many=True)
 
 
@@ -121,12 +124,15 @@ def answer_json(answer: Answer) -> dict[str, Any]:
     """The `SearchAnswer` of an answer."""
     return {
         "plan": answer.plan,
+        "cursor": answer.cursor,
         "results": [
             {
                 "id": str(hit.image.pk),
                 "title": hit.image.title,
                 "score": hit.score,
                 "parts": dict(hit.parts),
+                "percentiles": dict(hit.percentiles),
+                "regions": [matched.to_json() for matched in hit.regions],
                 "links": links_of(hit.image),
             }
             for hit in answer.hits

@@ -1,9 +1,9 @@
 """Routes below /api/v1/."""
 
-from django.urls import path
+from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView
 
-from retrieval.api import search_views, upload_views, views
+from retrieval.api import upload_views, views
 
 app_name = "api"
 urlpatterns = [
@@ -15,7 +15,6 @@ urlpatterns = [
     path("uploads", upload_views.UploadsView.as_view(), name="uploads"),
     path("uploads/<uuid:pk>", upload_views.UploadView.as_view(), name="upload_part"),
     path("classes", views.ClassesView.as_view(), name="classes"),
-    path("searches", search_views.SearchesView.as_view(), name="searches"),
-    path("searches/<uuid:pk>", search_views.SearchView.as_view(), name="search"),
+    path("", include("retrieval.api.search_urls")),
     path("schema", SpectacularAPIView.as_view(), name="schema"),
 ]

@@ -6,8 +6,9 @@ from retrieval.models.collections import Collection, Membership
 from retrieval.models.counts import DailyCount
 from retrieval.models.images import Image, ImageTag, Tag
 from retrieval.models.releases import Release, SemanticClass
-from retrieval.models.searches import SavedSearch
+from retrieval.models.searches import ResultPool, SavedSearch, SavedSearchLook
 from retrieval.models.sheets import Sheet, SheetStage
+from retrieval.models.statistics import MapPoint, NearDuplicate, Statistic
 from retrieval.models.uploads import Upload
 from retrieval.models.vectors import ClassArea, Descriptor, Mask, Region
 
@@ -20,14 +21,19 @@ __all__ = [
     "Descriptor",
     "Image",
     "ImageTag",
+    "MapPoint",
     "Mask",
     "Membership",
+    "NearDuplicate",
     "Region",
     "Release",
+    "ResultPool",
     "SavedSearch",
+    "SavedSearchLook",
     "SemanticClass",
     "Sheet",
     "SheetStage",
+    "Statistic",
     "Tag",
     "Upload",
 ]

@@ -2,184 +2,208 @@
 
 from __future__ import annotations
 
-import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-import numpy as np
 from django.conf import settings
-from numpy.typing import NDArray
-from pgvector import HalfVector, SparseVector
 
-from retrieval.errors import NotFound, QueryInvalid
-from retrieval.models import Descriptor, Image, Release
+from retrieval.models import Release
 from retrieval.permissions import visible_to
-from retrieval.search import sql
-from retrieval.search.grammar import GRID, Query
+from retrieval.search import paging, sql
+from retrieval.search.grammar import Query
+from retrieval.search.indexes import indexed_spaces
+from retrieval.search.sql import Clause, Row, Scoring
+from retrieval.search.vectors import Targets, as_text, targets_of
 
-UNLIKE_WEIGHT = 0.25
-"""Weight of the mean counter-example beside the mean example (Rocchio, SMART, 1971)."""
-
-
-@dataclass(frozen=True)
-class Hit:
-    """A picture found: its weighted score, and per space its similarity."""
-
-    image: Image
-    score: float
-    parts: Mapping[str, float]
+CANDIDATES = 200
+"""Least number of candidates that each space gives when an index is used."""
 
 
 @dataclass(frozen=True)
-class Answer:
-    """Hits, nearest first, and the plan that found them."""
+class Search:
+    """A query made ready for SQL.
 
-    hits: list[Hit]
-    plan: dict[str, Any]
-
-
-def _dense(descriptor: Descriptor, space: str) -> NDArray[np.float64]:
-    value: Any = getattr(descriptor, space)
-    dense = value.to_numpy() if hasattr(value, "to_numpy") else np.asarray(value)
-    return np.asarray(dense, np.float64)
-
-
-def _text(space: str, vector: NDArray[np.float64]) -> str:
-    kind = SparseVector if space == "layout" else HalfVector
-    return str(kind(vector).to_text())
-
-
-def _painted(query: Query, classes: int) -> NDArray[np.float64]:
-    vector = np.zeros(GRID * GRID * classes)
-    for row, column, index in query.cells:
-        vector[(row * GRID + column) * classes + index] = 1.0
-    norm: NDArray[np.float64] = vector / np.linalg.norm(vector)
-    return norm
-
-
-def _examples(query: Query, release: Release, user: Any) -> dict[uuid.UUID, Descriptor]:
-    asked = {example.image for example in (*query.like, *query.unlike)}
-    visible = visible_to(user)
-    rows = Descriptor.objects.filter(release=release, image_id__in=asked, collection__in=visible)
-    found = {row.image_id: row for row in rows}
-    for image in asked - set(found):
-        if Image.objects.filter(pk=image, collection__in=visible).exists():
-            raise QueryInvalid(f"Image {image} is not parsed yet, or could not be.", field="like")
-        raise NotFound(f"There is no image {image}.", field="like")
-    return found
-
-
-def query_vectors(query: Query, release: Release, user: Any) -> dict[str, NDArray[np.float64]]:
-    """The vector to search near in each space that has a weight; each of length 1.
-
-    Examples are averaged by weight and counter-examples subtracted (Rocchio).
+    Attributes:
+        rank: weights of the spaces in use; they sum to 1.
     """
-    examples = _examples(query, release, user)
-    vectors: dict[str, NDArray[np.float64]] = {}
-    for space, weight in query.rank.items():
-        if weight <= 0:
-            continue
-        total: Any = 0.0
-        for group, sign in ((query.like, 1.0), (query.unlike, -UNLIKE_WEIGHT)):
-            weights = sum(example.weight for example in group) or 1.0
-            for example in group:
-                share = sign * example.weight / weights
-                total = total + share * _dense(examples[example.image], space)
-        if space == "layout" and query.cells:
-            total = total + _painted(query, release.classes.count())
-        norm = float(np.linalg.norm(total))
-        if norm > 1e-9:
-            vectors[space] = np.asarray(total) / norm
-    return vectors
+
+    query: Query
+    user: Any
+    release: Release
+    where: Clause
+    targets: Targets
+    rank: Mapping[str, float]
+    matching: int
+
+    @cached_property
+    def scoring(self) -> Scoring:
+        spaces, metric = sql.spaces_of(self.release), self.query.metric
+        parts = {
+            name: Clause(
+                spaces[name].similarity(metric, not self.query.cells), (as_text(name, vector),)
+            )
+            for name, vector in self.targets.vectors.items()
+        }
+        if self.targets.parts:
+            parts["region"] = self._region_clause(spaces["region"])
+        return Scoring(parts, dict(self.rank))
+
+    def _region_clause(self, space: sql.Space) -> Clause:
+        texts: list[str] = []
+        values: list[Any] = []
+        for part in self.targets.parts:
+            vector = as_text("region", part.vector)
+            best = sql.best_region(
+                space, self.release, vector, part.example.class_index, self.query.metric
+            )
+            texts.append(f"{part.share!r} * {best.text}")
+            values += best.values
+        return Clause(" + ".join(texts), tuple(values))
 
 
-def _collections(query: Query, user: Any) -> list[int]:
+@dataclass(frozen=True)
+class Page:
+    """Rows of a page and one more, if there is one; how they were found."""
+
+    rows: list[Row]
+    kind: str
+    compared: int
+    pool: tuple[uuid.UUID, ...] = ()
+    beyond_from: int | None = None
+
+
+def searched_collections(query: Query, user: Any) -> list[int]:
+    """Ids of the collections that are searched: visible, and asked for where some are."""
     allowed = visible_to(user).filter(kind="normal")
     if query.where.collections:
         allowed = allowed.filter(pk__in=query.where.collections)
-    return list(allowed.values_list("pk", flat=True))
+    return sorted(allowed.values_list("pk", flat=True))
 
 
-def _index_answer(
-    query: Query,
-    release: Release,
-    where: sql.Clause,
-    clauses: Mapping[str, sql.Clause],
-    spaces: Mapping[str, sql.Space],
-) -> tuple[list[tuple[Any, ...]], int]:
-    """Candidates of every space, then exact scores over their union."""
-    number = max(4 * query.limit, 200)
-    union: set[Any] = set()
-    for space, clause in clauses.items():
-        union.update(sql.candidates(where, spaces[space], clause.values[0], number))
-    near = sql.Clause(f"{where.text} AND d.image_id = ANY(%s)", (*where.values, list(union)))
-    return sql.exact(near, clauses, query.rank, query.limit), len(union)
+def where_of(query: Query, user: Any, release: Release) -> Clause:
+    """The query's filters, the user's rights among them; its examples are no hits."""
+    hidden = sorted({example.image for example in query.examples})
+    return sql.filters(query, release, searched_collections(query, user), hidden)
 
 
-def run(query: Query, user: Any, release: Release | None = None) -> Answer:
-    """The nearest visible pictures that match; at least min(limit, matching) of them.
-
-    Few matches are compared one by one, exactly; many go through the release's HNSW indexes.
-
-    Raises:
-        NotFound: an example is not there for this user.
-        QueryInvalid: an example is not parsed yet.
-        NoActiveRelease: nothing to search in.
-    """
-    from retrieval.upload import active_release
-
-    started = time.perf_counter()
-    release = release or active_release()
-    hidden = [example.image for example in (*query.like, *query.unlike)]
-    where = sql.filters(query, release, _collections(query, user), hidden)
-    vectors = query_vectors(query, release, user) if query.has_vectors else {}
+def make_ready(query: Query, user: Any, release: Release) -> Search:
+    """Look up what the query's examples are, and count what it matches."""
+    targets = targets_of(query, release, user) if query.has_vectors else Targets()
+    used = [*targets.vectors, *(["region"] if targets.parts else [])]
+    total = sum(query.rank[space] for space in used)
+    rank = {space: query.rank[space] / total for space in used}
+    where = where_of(query, user, release)
     matching = sql.count_up_to(where, settings.EXACT_ROWS + 1)
-    compared = matching
-    if not vectors:
-        indices = [asked.index for asked in query.classes if asked.min > 0]
-        rows = sql.by_classes(where, release, indices, query.limit)
-        kind, names = "sql", ["share"]
-    else:
-        spaces = sql.spaces_of(release)
-        unit = not query.cells
-        clauses = {
-            name: sql.Clause(spaces[name].similarity(query.metric, unit), (_text(name, vector),))
-            for name, vector in vectors.items()
-        }
-        names, kind = list(clauses), "exact"
-        rows = []
-        if matching > settings.EXACT_ROWS and not query.exact and sql.index_names(release):
-            rows, compared = _index_answer(query, release, where, clauses, spaces)
-            kind = "index"
-        if len(rows) < min(query.limit, matching):
-            rows, kind, compared = (
-                sql.exact(where, clauses, query.rank, query.limit),
-                "exact",
-                matching,
+    return Search(query, user, release, where, targets, rank, matching)
+
+
+# --- the ways ----------------------------------------------------------------------------------
+
+
+def _by_classes(search: Search, place: paging.Cursor | None, most: int) -> Page:
+    indices = [asked.index for asked in search.query.classes if asked.min > 0]
+    after = (place.score, place.image) if place else None
+    rows = sql.by_classes(search.where, search.release, indices, most, after)
+    return Page(rows, "sql", search.matching)
+
+
+def _exact(search: Search, place: paging.Cursor | None, most: int) -> Page:
+    after = (place.score, place.image) if place else None
+    rows = sql.exact(search.where, search.scoring, most, after)
+    return Page(rows, "exact", search.matching)
+
+
+def within(where: Clause, images: Sequence[uuid.UUID], inside: bool) -> Clause:
+    """Also among these pictures, or not among them."""
+    test = "= ANY(%s)" if inside else "<> ALL(%s)"
+    return Clause(f"{where.text} AND d.image_id {test}", (*where.values, list(images)))
+
+
+def candidates_of(search: Search, number: int) -> list[uuid.UUID]:
+    """Union of about `number` nearest in each space in use, through the indexes."""
+    spaces = sql.spaces_of(search.release)
+    ef_search, max_scan = effort(search, number)
+    union: dict[uuid.UUID, None] = {}
+    for name, vector in search.targets.vectors.items():
+        text = as_text(name, vector)
+        found = sql.candidates(search.where, spaces[name], text, number, ef_search, max_scan)
+        union |= dict.fromkeys(found)
+    for part in search.targets.parts:
+        if part.share > 0:
+            found = sql.region_candidates(
+                search.where,
+                spaces["region"],
+                search.release,
+                as_text("region", part.vector),
+                part.example.class_index,
+                number,
+                ef_search,
+                max_scan,
             )
-    return Answer(
-        _hits(rows, names),
-        {
-            "kind": kind,
-            "matching": matching,
-            "matching_is_lower_bound": matching > settings.EXACT_ROWS,
-            "compared": compared,
-            "release": release.name,
-            "metric": query.metric,
-            "rank": dict(query.rank) if vectors else {"share": 1.0},
-            "ms": round(1000 * (time.perf_counter() - started), 1),
-        },
-    )
+            union |= dict.fromkeys(found)
+    return list(union)
 
 
-def _hits(rows: list[tuple[Any, ...]], names: list[str]) -> list[Hit]:
-    images = Image.objects.select_related("collection").in_bulk([row[0] for row in rows])
-    hits = []
-    for row in rows:
-        values = row[2:] if len(row) > 2 else row[1:]
-        parts = {name: round(float(v), 5) for name, v in zip(names, values, strict=True)}
-        if row[0] in images:
-            hits.append(Hit(images[row[0]], round(float(row[1]), 5), parts))
-    return hits
+def effort(search: Search, number: int) -> tuple[int, int]:
+    """ef_search, and the most rows that an iterative scan may look at."""
+    return max(200, number), 20_000
+
+
+def _can_use_index(search: Search) -> bool:
+    if search.query.exact or search.matching <= settings.EXACT_ROWS:
+        return False
+    return set(search.rank) <= indexed_spaces(search.release)
+
+
+def _by_index(search: Search, most: int) -> Page:
+    """Candidates of every space, then exact scores over their union."""
+    pool = candidates_of(search, max(4 * search.query.limit, CANDIDATES))
+    rows = sql.exact(within(search.where, pool, True), search.scoring, most)
+    if len(rows) < min(search.query.limit, search.matching):
+        return _exact(search, None, most)
+    return Page(rows, "index", len(pool), tuple(pool))
+
+
+def _later_page(search: Search, place: paging.Cursor, most: int) -> Page:
+    """A page of a kept pool, and behind its end of all other matches."""
+    pool = paging.pool_of(place, search.user)
+    after = (place.score, place.image)
+    rows: list[Row] = []
+    if not place.beyond:
+        rows = sql.exact(within(search.where, pool, True), search.scoring, most, after)
+    compared, beyond_from = len(pool), len(rows)
+    if len(rows) < most:
+        rest = within(search.where, pool, False)
+        after_rest = after if place.beyond else None
+        rows += sql.exact(rest, search.scoring, most - len(rows), after_rest)
+        compared = search.matching
+    return Page(rows, "index", compared, tuple(pool), beyond_from)
+
+
+def page_of(search: Search, place: paging.Cursor | None) -> Page:
+    most = search.query.limit + 1
+    if not search.rank:
+        return _by_classes(search, place, most)
+    if place is not None and place.pool is not None:
+        return _later_page(search, place, most)
+    if place is None and _can_use_index(search):
+        return _by_index(search, most)
+    return _exact(search, place, most)
+
+
+def next_cursor(search: Search, page: Page, place: paging.Cursor | None) -> str | None:
+    """Cursor of the page behind this one, or None at the end."""
+    limit = search.query.limit
+    more = len(page.rows) > limit or (page.kind == "index" and place is None)
+    if not more or not page.rows:
+        return None
+    last = page.rows[:limit][-1]
+    pool = place.pool if place else None
+    if page.pool and pool is None:
+        pool = paging.keep_pool(search.user, search.release, list(page.pool))
+    beyond = page.beyond_from is not None and min(limit, len(page.rows)) > page.beyond_from
+    cursor = paging.Cursor(float(last[1]), last[0], pool, beyond)
+    return cursor.to_text(search.query, search.release)

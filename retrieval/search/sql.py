@@ -1,13 +1,12 @@
-"""All SQL of searching: filters, exact scores, candidates from HNSW indexes, and those indexes.
+"""All SQL of searching: filters, exact scores, and candidates from HNSW indexes.
 
-pgvector's operators: `<=>` cosine distance, `<#>` negative inner product, `<->` Euclidean distance.
 An index is used only for `ORDER BY column <operator> query LIMIT n` in just the indexed expression, so
 candidates come from such queries and every other sorting happens outside a materialized CTE.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +14,14 @@ from django.db import connection, transaction
 
 from retrieval.models import Release
 from retrieval.search.grammar import Query
+from retrieval.search.indexes import build_indexes, index_name, index_names
+from retrieval.search.spaces import Space, spaces_of
+
+__all__ = ["Clause", "Scoring", "build_indexes", "index_name", "index_names", "spaces_of"]
+
+Row = tuple[Any, ...]
+Place = tuple[float, Any]
+"""(score, image id) of a hit: what the next page starts behind."""
 
 
 @dataclass(frozen=True)
@@ -26,54 +33,24 @@ class Clause:
 
 
 @dataclass(frozen=True)
-class Space:
-    """One vector space of a release.
+class Scoring:
+    """How a row of `retrieval_descriptor d` is scored: SQL of each similarity, and its weight."""
 
-    Attributes:
-        expression: the indexed expression, of fixed width.
-        operator: how its index orders; opclass: of that index.
-    """
+    parts: dict[str, Clause]
+    weights: dict[str, float]
 
-    name: str
-    expression: str
-    cast: str
-    operator: str
-    opclass: str
+    @property
+    def names(self) -> list[str]:
+        return list(self.parts)
 
-    def similarity(self, metric: str, unit: bool) -> str:
-        """SQL of the similarity, larger is nearer, with one placeholder for the query vector.
+    @property
+    def columns(self) -> Clause:
+        text = ", ".join(f"{clause.text} AS {name}" for name, clause in self.parts.items())
+        return Clause(text, tuple(v for clause in self.parts.values() for v in clause.values))
 
-        Cosine: 1 − cosine distance; of a painted layout, which is compared by what it paints only,
-        the inner product. Euclidean: 1 − d/2, from 1 for equal to 0 for opposite unit vectors.
-        """
-        if metric == "euclidean" and unit:
-            return f"1 - (d.{self.expression} <-> %s::{self.cast}) / 2"
-        return f"-(d.{self.expression} <#> %s::{self.cast})"
-
-
-def spaces_of(release: Release) -> dict[str, Space]:
-    """The release's three spaces; all vectors stored have length 1."""
-    classes, width = release.classes.count(), release.context_width
-    half, sparse = "halfvec({})".format, "sparsevec({})".format
-    return {
-        "context": Space(
-            "context", f"context::{half(width)}", half(width), "<=>", "halfvec_cosine_ops"
-        ),
-        "layout": Space(
-            "layout",
-            f"layout::{sparse(64 * classes)}",
-            sparse(64 * classes),
-            "<#>",
-            "sparsevec_ip_ops",
-        ),
-        "composition": Space(
-            "composition",
-            f"composition::{half(classes)}",
-            half(classes),
-            "<=>",
-            "halfvec_cosine_ops",
-        ),
-    }
+    @property
+    def total(self) -> str:
+        return " + ".join(f"{float(self.weights[name])!r} * {name}" for name in self.parts)
 
 
 # --- filters -----------------------------------------------------------------------------------
@@ -91,7 +68,12 @@ def filters(
     if hidden:
         parts.append("d.image_id <> ALL(%s)")
         values.append(list(hidden))
-    for clause in (*_class_filters(query, release), *_record_filters(query)):
+    for clause in (
+        *_class_filters(query, release),
+        *_region_filters(query, release),
+        *_image_filters(query),
+        *_tag_filters(query),
+    ):
         parts.append(clause.text)
         values += clause.values
     return Clause(" AND ".join(parts), tuple(values))
@@ -101,7 +83,7 @@ def _class_filters(query: Query, release: Release) -> list[Clause]:
     found = []
     rows = (
         "SELECT 1 FROM retrieval_classarea a WHERE a.image_id = d.image_id "
-        f"AND a.release_id = {int(release.pk)} AND a.class_index = %s AND "
+        f"AND a.release_id = {int(release.pk)} AND a.class_index = %s AND"
     )
     for asked in query.classes:
         if asked.min > 0:
@@ -116,9 +98,18 @@ def _class_filters(query: Query, release: Release) -> list[Clause]:
     return found
 
 
-def _record_filters(query: Query) -> list[Clause]:
-    where, image, found = query.where, [], []
-    values: list[Any] = []
+def _region_filters(query: Query, release: Release) -> list[Clause]:
+    """A segment like the example's that must be of a class: pictures without such are no hits."""
+    wanted = {e.class_index for e in query.like if e.class_index is not None}
+    text = (
+        "EXISTS (SELECT 1 FROM retrieval_region r WHERE r.image_id = d.image_id "
+        f"AND r.release_id = {int(release.pk)} AND r.class_index = %s)"
+    )
+    return [Clause(text, (index,)) for index in sorted(wanted)]
+
+
+def _image_filters(query: Query) -> list[Clause]:
+    where, image, values = query.where, [], []
     for column, (low, high) in (("taken_at", where.taken), ("created_at", where.uploaded)):
         for operator, moment in ((">=", low), ("<=", high)):
             if moment is not None:
@@ -127,20 +118,29 @@ def _record_filters(query: Query) -> list[Clause]:
     sign = {"landscape": ">", "portrait": "<", "square": "="}.get(where.orientation or "")
     if sign:
         image.append(f"i.width_px {sign} i.height_px")
+    found = []
     if image:
-        found.append(
-            Clause(
-                "EXISTS (SELECT 1 FROM retrieval_image i WHERE i.id = d.image_id AND "
-                + " AND ".join(image)
-                + ")",
-                tuple(values),
-            )
-        )
+        text = "EXISTS (SELECT 1 FROM retrieval_image i WHERE i.id = d.image_id AND "
+        found.append(Clause(text + " AND ".join(image) + ")", tuple(values)))
+    # When a picture was parsed first, by whatever release: a new release makes nothing new.
+    parsed = (
+        "EXISTS (SELECT 1 FROM retrieval_analysis y WHERE y.image_id = d.image_id "
+        "AND y.state = 'done' AND y.finished_at {} %s)"
+    )
+    if where.parsed[0] is not None:
+        found.append(Clause("NOT " + parsed.format("<="), (where.parsed[0],)))
+    if where.parsed[1] is not None:
+        found.append(Clause(parsed.format("<="), (where.parsed[1],)))
+    return found
+
+
+def _tag_filters(query: Query) -> list[Clause]:
+    where = query.where
     tagged = (
         "SELECT 1 FROM retrieval_imagetag x JOIN retrieval_tag t ON t.id = x.tag_id "
-        "WHERE x.image_id = d.image_id AND t.name "
+        "WHERE x.image_id = d.image_id AND t.name"
     )
-    found += [Clause(f"EXISTS ({tagged} = %s)", (name,)) for name in where.tags_all]
+    found = [Clause(f"EXISTS ({tagged} = %s)", (name,)) for name in where.tags_all]
     if where.tags_any:
         found.append(Clause(f"EXISTS ({tagged} = ANY(%s))", (list(where.tags_any),)))
     if where.tags_none:
@@ -151,7 +151,8 @@ def _record_filters(query: Query) -> list[Clause]:
 # --- reading -----------------------------------------------------------------------------------
 
 
-def _rows(text: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+def rows_of(text: str, values: Sequence[Any] = ()) -> list[Row]:
+    """All rows of a query."""
     with connection.cursor() as cursor:
         cursor.execute(text, values)
         return cursor.fetchall()
@@ -162,98 +163,138 @@ def count_up_to(where: Clause, most: int) -> int:
     text = (
         f"SELECT count(*) FROM (SELECT 1 FROM retrieval_descriptor d WHERE {where.text} LIMIT %s) m"
     )
-    return int(_rows(text, (*where.values, most))[0][0])
+    return int(rows_of(text, (*where.values, most))[0][0])
 
 
-def _scored(vectors: Mapping[str, Clause], rank: Mapping[str, float]) -> tuple[str, str, list[Any]]:
-    """SQL of the parts and of the weighted sum, and the parts' values."""
-    parts = ", ".join(f"{clause.text} AS {name}" for name, clause in vectors.items())
-    score = " + ".join(f"{float(rank[name])!r} * {name}" for name in vectors)
-    return parts, score, [value for clause in vectors.values() for value in clause.values]
+def count(where: Clause) -> int:
+    """How many rows match."""
+    text = f"SELECT count(*) FROM retrieval_descriptor d WHERE {where.text}"
+    return int(rows_of(text, where.values)[0][0])
 
 
-def exact(
-    where: Clause, vectors: Mapping[str, Clause], rank: Mapping[str, float], limit: int
-) -> list[tuple[Any, ...]]:
-    """(image id, score, part, …) of the nearest among all rows that match; ties by id."""
-    parts, score, values = _scored(vectors, rank)
+def _behind(after: Place | None) -> Clause:
+    """Rows behind a place in the order score descending, newest first."""
+    if after is None:
+        return Clause("true")
+    return Clause("(score, image_id) < (%s::float8, %s::uuid)", after)
+
+
+def exact(where: Clause, scoring: Scoring, limit: int, after: Place | None = None) -> list[Row]:
+    """(image id, score, part, …) of the nearest among all rows that match; ties newest first."""
+    columns, behind = scoring.columns, _behind(after)
     text = (
-        f"WITH s AS MATERIALIZED (SELECT d.image_id, {parts} FROM retrieval_descriptor d "
-        f"WHERE {where.text}) "
-        f"SELECT image_id, {score} AS score, {', '.join(vectors)} FROM s "
-        "ORDER BY score DESC, image_id LIMIT %s"
+        f"WITH s AS MATERIALIZED (SELECT d.image_id, {columns.text} FROM retrieval_descriptor d "
+        f"WHERE {where.text}), t AS (SELECT image_id, {scoring.total} AS score, "
+        f"{', '.join(scoring.names)} FROM s) "
+        f"SELECT * FROM t WHERE {behind.text} ORDER BY score DESC, image_id DESC LIMIT %s"
     )
-    return _rows(text, (*values, *where.values, limit))
-
-
-def candidates(where: Clause, space: Space, vector: str, number: int) -> list[Any]:
-    """Image ids of about the nearest `number` rows that match, through the space's HNSW index.
-
-    `SET LOCAL` holds for this transaction only. ef_search bounds what one scan returns, so it rises
-    with the number asked for; iterative scans go on when the filter drops too many.
-    """
-    text = (
-        f"SELECT d.image_id FROM retrieval_descriptor d WHERE {where.text} "
-        f"ORDER BY (d.{space.expression}) {space.operator} %s::{space.cast} LIMIT %s"
-    )
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SET LOCAL hnsw.iterative_scan = relaxed_order")
-        cursor.execute(f"SET LOCAL hnsw.ef_search = {min(1000, max(200, int(number)))}")
-        # The planner prices HNSW by rows alone; it was asked for here because sorting is dearer.
-        cursor.execute("SET LOCAL enable_seqscan = off")
-        cursor.execute("SET LOCAL enable_sort = off")
-        cursor.execute(text, (*where.values, vector, number))
-        return [row[0] for row in cursor.fetchall()]
+    return rows_of(text, (*columns.values, *where.values, *behind.values, limit))
 
 
 def by_classes(
-    where: Clause, release: Release, indices: Sequence[int], limit: int
-) -> list[tuple[Any, ...]]:
-    """(image id, summed share of the asked classes), largest first; ties by id."""
+    where: Clause, release: Release, indices: Sequence[int], limit: int, after: Place | None = None
+) -> list[Row]:
+    """(image id, summed share of the asked classes), largest first; ties newest first."""
+    behind = _behind(after)
+    if not indices:  # nothing to sum: the index on image ids gives the newest at once
+        text = (
+            f"SELECT image_id, score FROM (SELECT d.image_id, 0::float8 AS score "
+            f"FROM retrieval_descriptor d WHERE {where.text}) s WHERE {behind.text} "
+            "ORDER BY image_id DESC LIMIT %s"
+        )
+        return rows_of(text, (*where.values, *behind.values, limit))
     text = (
         "WITH s AS MATERIALIZED (SELECT d.image_id, coalesce((SELECT sum(a.fraction) "
         "FROM retrieval_classarea a WHERE a.image_id = d.image_id "
-        f"AND a.release_id = {int(release.pk)} AND a.class_index = ANY(%s)), 0) AS share "
+        f"AND a.release_id = {int(release.pk)} AND a.class_index = ANY(%s)), 0) AS score "
         f"FROM retrieval_descriptor d WHERE {where.text}) "
-        "SELECT image_id, share FROM s ORDER BY share DESC, image_id DESC LIMIT %s"
+        f"SELECT image_id, score FROM s WHERE {behind.text} "
+        "ORDER BY score DESC, image_id DESC LIMIT %s"
     )
-    return _rows(text, (list(indices), *where.values, limit))
+    return rows_of(text, (list(indices), *where.values, *behind.values, limit))
 
 
-# --- indexes -----------------------------------------------------------------------------------
+# --- regions -----------------------------------------------------------------------------------
 
 
-def index_name(space: Space, release: Release) -> str:
-    return f"hnsw_{space.name}_release_{release.pk}"
+def _segments(release: Release, class_index: int | None) -> str:
+    """WHERE over `retrieval_region r`: segments proper, of one class or of any."""
+    wanted = f"r.class_index = {int(class_index)}" if class_index is not None else "true"
+    return f"r.release_id = {int(release.pk)} AND r.class_index IS NOT NULL AND {wanted}"
 
 
-def index_names(release: Release) -> set[str]:
-    """Names of the release's indexes that exist and are valid."""
-    wanted = [index_name(space, release) for space in spaces_of(release).values()]
-    rows = _rows(
-        "SELECT c.relname FROM pg_class c JOIN pg_index x ON x.indexrelid = c.oid "
-        "WHERE x.indisvalid AND c.relname = ANY(%s)",
-        (wanted,),
+def best_region(
+    space: Space, release: Release, vector: str, class_index: int | None, metric: str
+) -> Clause:
+    """SQL of the similarity of a picture's most similar segment; of none at all, the least there is."""
+    none = 0 if metric == "euclidean" else -1
+    text = (
+        f"coalesce((SELECT max({space.similarity(metric, True)}) FROM retrieval_region r "
+        f"WHERE r.image_id = d.image_id AND {_segments(release, class_index)}), {none})"
     )
-    return {row[0] for row in rows}
+    return Clause(text, (vector,))
 
 
-def build_indexes(release: Release, memory_mb: int = 512) -> list[str]:
-    """Build what is missing, without keeping writers waiting; outside a transaction only."""
-    made = []
-    present = index_names(release)
-    for space in spaces_of(release).values():
-        name = index_name(space, release)
-        if name in present:
-            continue
-        with connection.cursor() as cursor:
-            cursor.execute(f"SET maintenance_work_mem = '{int(memory_mb)}MB'")
-            cursor.execute(f"DROP INDEX IF EXISTS {name}")  # an invalid one of a broken build
-            cursor.execute(
-                f"CREATE INDEX CONCURRENTLY {name} ON retrieval_descriptor "
-                f"USING hnsw (({space.expression}) {space.opclass}) "
-                f"WHERE release_id = {int(release.pk)}"
-            )
-            cursor.execute("RESET maintenance_work_mem")
-        made.append(name)
-    return made
+def matched_regions(
+    space: Space, release: Release, vector: str, class_index: int | None, images: Sequence[Any]
+) -> list[Row]:
+    """(image id, number, class index, area, box, cosine) of each picture's most similar segment."""
+    text = (
+        "SELECT DISTINCT ON (r.image_id) r.image_id, r.number, r.class_index, r.area, r.box, "
+        f"{space.similarity('cosine', True)} AS similarity FROM retrieval_region r "
+        f"WHERE r.image_id = ANY(%s) AND {_segments(release, class_index)} "
+        "ORDER BY r.image_id, similarity DESC, r.number"
+    )
+    return rows_of(text, (vector, list(images)))
+
+
+# --- candidates --------------------------------------------------------------------------------
+
+
+def candidates(
+    where: Clause, space: Space, vector: str, number: int, ef_search: int, max_scan: int
+) -> list[Any]:
+    """Image ids of about the nearest `number` rows that match, through the space's HNSW index."""
+    query = space.stand_in.format(f"%s::{space.cast}")
+    text = (
+        f"SELECT d.image_id FROM retrieval_descriptor d WHERE {where.text} "
+        f"ORDER BY (d.{space.indexed}) {space.operator} {query} LIMIT %s"
+    )
+    return _through_index(text, (*where.values, vector, number), ef_search, max_scan)
+
+
+def region_candidates(
+    where: Clause,
+    space: Space,
+    release: Release,
+    vector: str,
+    class_index: int | None,
+    number: int,
+    ef_search: int,
+    max_scan: int,
+) -> list[Any]:
+    """Image ids of about the nearest `number` segments whose pictures match."""
+    query = space.stand_in.format(f"%s::{space.cast}")
+    text = (
+        f"SELECT r.image_id FROM retrieval_region r WHERE {_segments(release, class_index)} AND "
+        "EXISTS (SELECT 1 FROM retrieval_descriptor d WHERE d.image_id = r.image_id "
+        f"AND {where.text} OFFSET 0) ORDER BY (r.{space.indexed}) {space.operator} {query} LIMIT %s"
+    )
+    return _through_index(text, (*where.values, vector, number), ef_search, max_scan)
+
+
+def _through_index(text: str, values: Sequence[Any], ef_search: int, max_scan: int) -> list[Any]:
+    """First column of a query that must go through an HNSW index.
+
+    `SET LOCAL` holds for this transaction only. ef_search bounds what one scan returns; iterative
+    scans go on, up to `max_scan` rows, when the filter drops too many.
+    """
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL hnsw.iterative_scan = relaxed_order")
+        cursor.execute(f"SET LOCAL hnsw.ef_search = {min(1000, int(ef_search))}")
+        cursor.execute(f"SET LOCAL hnsw.max_scan_tuples = {int(max_scan)}")
+        # The planner prices HNSW by rows alone; it was asked for here because sorting is dearer.
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        cursor.execute("SET LOCAL enable_sort = off")
+        cursor.execute(text, values)
+        return [row[0] for row in cursor.fetchall()]

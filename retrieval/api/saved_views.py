@@ -1,0 +1,162 @@
+"""Endpoints of saved searches and of near-duplicates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import OpenApiParameter, OpenApiTypes, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from retrieval import selectors
+from retrieval.api import serializers as shapes
+from retrieval.api.insight_views import whole
+from retrieval.api.views import form_of
+from retrieval.errors import FieldInvalid
+from retrieval.models import Collection, NearDuplicate, SavedSearch
+from retrieval.search import duplicates, saved
+from retrieval.upload import active_release
+
+PAGE = 100
+
+
+def saved_json(search: SavedSearch, user: Any) -> dict[str, Any]:
+    """A saved search as the API gives it."""
+    moment = saved.looked_at(user, search)
+    return {
+        "id": search.pk,
+        "name": search.name,
+        "query": search.query,
+        "collection": search.collection_id,
+        "shared": search.shared,
+        "owner": str(search.owner),
+        "own": search.owner_id == user.pk,
+        "looked_at": moment.isoformat() if moment else None,
+        "new": saved.new_since(user, search, active_release()),
+    }
+
+
+def _values(request: Request) -> dict[str, Any]:
+    """The fields of a saved search that a request gives."""
+    body = form_of(request)
+    values: dict[str, Any] = {}
+    if "name" in body:
+        values["name"] = str(body["name"])
+    if "query" in body:
+        values["query"] = body["query"]
+    if "shared" in body:
+        if not isinstance(body["shared"], bool):
+            raise FieldInvalid("shared is true or false.", field="shared")
+        values["shared"] = body["shared"]
+    if "collection" in body:
+        values["collection"] = _collection(request, body["collection"])
+    return values
+
+
+def _collection(request: Request, pk: Any) -> Collection | None:
+    if pk is None:
+        return None
+    if isinstance(pk, bool) or not isinstance(pk, int):
+        raise FieldInvalid("collection must be a collection's id.", field="collection")
+    return selectors.collection_for(request.user, pk)
+
+
+class SavedSearchesView(APIView):
+    """Own and shared saved searches, with what is new in each; save one."""
+
+    @extend_schema(responses=OpenApiTypes.OBJECT, operation_id="list_saved_searches")
+    def get(self, request: Request) -> Response:
+        found = saved.searches_for(request.user)[:PAGE]
+        return Response([saved_json(search, request.user) for search in found])
+
+    @extend_schema(
+        request=OpenApiTypes.OBJECT,
+        responses={201: OpenApiTypes.OBJECT},
+        operation_id="save_search",
+    )
+    def post(self, request: Request) -> Response:
+        values = {"name": "", "query": {}, **_values(request)}
+        made = saved.save(request.user, release=active_release(), **values)
+        return Response(saved_json(made, request.user), 201)
+
+
+class SavedSearchView(APIView):
+    """One saved search: its record, a change, its removal."""
+
+    @extend_schema(responses=OpenApiTypes.OBJECT, operation_id="get_saved_search")
+    def get(self, request: Request, pk: int) -> Response:
+        return Response(saved_json(saved.search_for(request.user, pk), request.user))
+
+    @extend_schema(
+        request=OpenApiTypes.OBJECT,
+        responses=OpenApiTypes.OBJECT,
+        operation_id="change_saved_search",
+    )
+    def patch(self, request: Request, pk: int) -> Response:
+        search = saved.search_for(request.user, pk)
+        changed = saved.change(request.user, search, active_release(), **_values(request))
+        return Response(saved_json(changed, request.user))
+
+    @extend_schema(responses={204: None}, operation_id="delete_saved_search")
+    def delete(self, request: Request, pk: int) -> Response:
+        saved.delete(request.user, saved.search_for(request.user, pk))
+        return Response(status=204)
+
+
+class SavedSearchAnswerView(APIView):
+    """The answer of a saved search with the user's own rights; remembers that the user looked."""
+
+    @extend_schema(
+        request=OpenApiTypes.OBJECT,
+        responses=OpenApiTypes.OBJECT,
+        operation_id="look_at_saved_search",
+    )
+    def post(self, request: Request, pk: int) -> Response:
+        search = saved.search_for(request.user, pk)
+        page = {k: v for k, v in form_of(request).items() if k in ("limit", "cursor")}
+        answer, new = saved.look(request.user, search, active_release(), **page)
+        return Response({**shapes.answer_json(answer), "new": new})
+
+
+def pair_json(pair: NearDuplicate) -> dict[str, Any]:
+    """A pair as the API gives it."""
+    return {
+        "id": pair.pk,
+        "first": shapes.image_json(pair.first, full=False),
+        "second": shapes.image_json(pair.second, full=False),
+        "context": round(pair.context, 4),
+        "layout": round(pair.layout, 4),
+        "state": pair.state,
+        "resolved_at": pair.resolved_at.isoformat() if pair.resolved_at else None,
+    }
+
+
+class DuplicatesView(APIView):
+    """Near-duplicates of a collection, most alike first."""
+
+    @extend_schema(
+        parameters=[OpenApiParameter("state", str), OpenApiParameter("offset", int)],
+        responses=OpenApiTypes.OBJECT,
+        operation_id="list_near_duplicates",
+    )
+    def get(self, request: Request, pk: int) -> Response:
+        collection = selectors.collection_for(request.user, pk)
+        state = request.query_params.get("state", "open")
+        pairs = duplicates.pairs_for(request.user, collection, state)
+        offset = whole(request.query_params, "offset", 0, 0, 10**6)
+        page = [pair_json(pair) for pair in pairs[offset : offset + PAGE]]
+        return Response({"pairs": page, "count": pairs.count()})
+
+
+class DuplicateView(APIView):
+    """Say what a pair is: the same picture, different ones, or open again."""
+
+    @extend_schema(
+        request=OpenApiTypes.OBJECT,
+        responses=OpenApiTypes.OBJECT,
+        operation_id="resolve_near_duplicate",
+    )
+    def patch(self, request: Request, pk: int) -> Response:
+        pair = duplicates.resolve(request.user, pk, str(form_of(request).get("state", "")))
+        return Response(pair_json(pair))

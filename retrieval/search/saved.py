@@ -1,0 +1,147 @@
+"""Saved searches: kept with a name, shared within a collection, and what is new since last looked."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.db.models import Q, QuerySet
+from django.utils import timezone
+
+from retrieval.errors import FieldInvalid, Forbidden, NameTaken, NotFound
+from retrieval.models import Collection, Image, Release, SavedSearch, SavedSearchLook
+from retrieval.permissions import visible_to
+from retrieval.search import charts
+from retrieval.search.answers import Answer, run
+from retrieval.search.grammar import MAX_LIMIT, Query, parse
+
+User = Any
+
+
+def searches_for(user: User) -> QuerySet[SavedSearch]:
+    """The user's own, and those shared within collections that the user sees."""
+    shared = Q(shared=True, collection__in=visible_to(user))
+    return (
+        SavedSearch.objects.filter(Q(owner=user) | shared)
+        .select_related("owner", "collection")
+        .order_by("name", "id")
+    )
+
+
+def search_for(user: User, pk: int) -> SavedSearch:
+    """NotFound for what does not exist and what is not the user's to see, alike."""
+    found = searches_for(user).filter(pk=pk).first()
+    if found is None:
+        raise NotFound("There is no such saved search.")
+    return found
+
+
+def _checked(name: str, query: Any, release: Release) -> tuple[str, dict[str, Any]]:
+    name = name.strip().replace("\0", "")
+    if not name or len(name) > 120:
+        raise FieldInvalid("A saved search's name has 1 to 120 characters.", field="name")
+    parse(query, release=release)
+    return name, {key: value for key, value in query.items() if key not in ("cursor", "limit")}
+
+
+def _store(search: SavedSearch) -> SavedSearch:
+    try:
+        with transaction.atomic():
+            search.save()
+    except IntegrityError as error:
+        raise NameTaken(
+            f"You have a saved search named {search.name!r} already.", field="name"
+        ) from error
+    return search
+
+
+def save(
+    user: User,
+    name: str,
+    query: Any,
+    release: Release,
+    collection: Collection | None = None,
+    shared: bool = False,
+) -> SavedSearch:
+    """Keep a query; FieldInvalid, QueryInvalid or NameTaken."""
+    name, query = _checked(name, query, release)
+    if shared and collection is None:
+        raise FieldInvalid("A search is shared within a collection; name one.", field="collection")
+    made = SavedSearch(owner=user, name=name, query=query, collection=collection, shared=shared)
+    return _store(made)
+
+
+def change(user: User, search: SavedSearch, release: Release, **values: Any) -> SavedSearch:
+    """Change name, query, collection or shared; only the owner may."""
+    require_owner(user, search)
+    for key, value in values.items():
+        setattr(search, key, value)
+    search.name, search.query = _checked(search.name, search.query, release)
+    if search.shared and search.collection is None:
+        raise FieldInvalid("A search is shared within a collection; name one.", field="collection")
+    return _store(search)
+
+
+def require_owner(user: User, search: SavedSearch) -> None:
+    """Raises Forbidden unless the search is the user's own."""
+    if search.owner_id != user.pk and not user.is_superuser:
+        raise Forbidden(f"{search.name!r} is {search.owner}'s; save it under a name of your own.")
+
+
+def delete(user: User, search: SavedSearch) -> None:
+    """Remove it for everybody."""
+    require_owner(user, search)
+    search.delete()
+
+
+# --- looking -----------------------------------------------------------------------------------
+
+
+def looked_at(user: User, search: SavedSearch) -> datetime | None:
+    """When the user looked last."""
+    found = SavedSearchLook.objects.filter(user=user, search=search).first()
+    return found.looked_at if found else None
+
+
+def look(user: User, search: SavedSearch, release: Release, **page: Any) -> tuple[Answer, int]:
+    """The answer with the user's own rights, and how many of it are new; remembers the look.
+
+    `page` may hold limit and cursor; only a first page counts as a look.
+    """
+    query = parse({**search.query, **page}, release=release)
+    answer = run(query, user, release)
+    new = new_since(user, search, release)
+    if query.cursor is None:
+        SavedSearchLook.objects.update_or_create(
+            user=user, search=search, defaults={"looked_at": timezone.now()}
+        )
+    return answer, new
+
+
+def _since(query: Query, moment: datetime) -> Query:
+    return replace(query, where=replace(query.where, parsed=(moment, query.where.parsed[1])))
+
+
+def new_since(user: User, search: SavedSearch, release: Release) -> int:
+    """How many pictures of the answer were parsed after the user's last look.
+
+    A query of filters alone matches or does not, so its new matches are counted. A ranked query
+    orders everything there is: of it the first 200 are the answer. Without a look nothing is new.
+    """
+    moment = looked_at(user, search)
+    if moment is None:
+        return 0
+    query = parse(search.query, release=release)
+    newer = _since(query, moment)
+    if not query.has_vectors:
+        return charts.count(newer, user, release)
+    if not charts.count(newer, user, release):
+        return 0
+    hits = run(replace(query, limit=MAX_LIMIT), user, release).hits
+    return (
+        Image.objects.filter(pk__in=[hit.image.pk for hit in hits])
+        .exclude(analyses__state="done", analyses__finished_at__lte=moment)
+        .count()
+    )
