@@ -47,7 +47,7 @@ def test_a_first_visit(platform: Platform, page: Page, tmp_path: Path) -> None:
 
     page.get_by_role("link", name="Search", exact=True).click()
     page.set_input_files("#query-drop input[type=file]", str(files[3]))
-    page.wait_for_url("**/search?image=*")
+    page.wait_for_url("**/search?q=*")
     expect(page.locator(".hits .tile").first).to_be_visible(timeout=90_000)
     expect(page.locator(".hits .tile").first).to_contain_text("context")
     expect(page.locator(".plan")).to_contain_text("exact")

@@ -28,6 +28,7 @@ urlpatterns = [
     path("images/<uuid:pk>/explained", image.explained, name="explained"),
     path("images/<uuid:pk>/explained/state", image.explained_state, name="explained_state"),
     path("images/<uuid:pk>/stages/<slug:key>.png", media.stage, name="stage"),
+    path("images/<uuid:pk>/parts", search_views.parts, name="parts"),
     path("images/<uuid:pk>/parse", image.parse_again, name="parse_again"),
     path("images/<uuid:pk>/delete", image.delete, name="delete"),
     path("images/<uuid:pk>/thumb-<int:side>.webp", media.thumb, name="thumb"),
