@@ -14,7 +14,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from retrieval.errors import FieldInvalid, NotFound
@@ -26,7 +26,9 @@ from retrieval.models import (
     Descriptor,
     Image,
     ImageTag,
+    MapPoint,
     Mask,
+    NearDuplicate,
     Region,
     Sheet,
     Tag,
@@ -114,6 +116,9 @@ def _carry(ids: list[uuid.UUID], target: Collection) -> None:
     Image.objects.filter(pk__in=ids).update(collection=target)
     for model in _WITH_COLLECTION:
         model.objects.filter(image__in=ids).update(collection=target)  # type: ignore[attr-defined]
+    # What compares pictures with others of their collection is measured anew in the new one.
+    MapPoint.objects.filter(image__in=ids).delete()
+    NearDuplicate.objects.filter(Q(first__in=ids) | Q(second__in=ids)).delete()
     tags = {
         name: Tag.objects.get_or_create(collection=target, name=name)[0]
         for name in {name for _, name in names}

@@ -5,7 +5,7 @@ from django.urls import include, path, re_path
 from django.views.decorators.cache import cache_control
 from django.views.i18n import JavaScriptCatalog
 
-from retrieval.web import account, gallery, health, home, image, jobs, media, search_views
+from retrieval.web import account, explore, gallery, health, home, image, jobs, media, search_views
 
 words = cache_control(private=True, max_age=300)(JavaScriptCatalog.as_view(packages=["retrieval"]))
 
@@ -17,6 +17,8 @@ urlpatterns = [
     path("account/tokens/<int:pk>/revoke", account.revoke, name="revoke_token"),
     path("collections", home.create_collection, name="create_collection"),
     path("collections/<int:pk>", gallery.collection, name="collection"),
+    path("collections/<int:pk>/explore", explore.explore, name="explore"),
+    path("collections/<int:pk>/alike", explore.alike, name="alike"),
     path("collections/<int:pk>/live", gallery.live, name="collection_live"),
     path("collections/<int:pk>/upload", gallery.upload, name="upload"),
     path("collections/<int:pk>/download", gallery.download, name="download"),
