@@ -4,7 +4,10 @@
 import os
 import sys
 
-WITHOUT_SERVICES = {"serve", "check", "help", "makemigrations", "collectstatic", "spectacular"}
+WITHOUT_SERVICES = {
+    *("serve", "check", "help", "makemigrations", "collectstatic", "spectacular"),
+    *("makemessages", "compilemessages"),
+}
 
 
 def main() -> None:

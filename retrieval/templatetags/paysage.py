@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django import template
-from django.utils.translation import get_language, gettext, ngettext
+from django.utils.translation import get_language, gettext, gettext_noop, ngettext
 
 from retrieval.models import SemanticClass
 
@@ -41,14 +41,29 @@ def duration(seconds: float | None) -> str:
     return gettext("%(hours)d h %(minutes)d min") % {"hours": hours, "minutes": minutes}
 
 
+# Names of vector spaces as answers carry them, here for translators.
+SPACE_NAMES = (
+    gettext_noop("context"),
+    gettext_noop("layout"),
+    gettext_noop("composition"),
+    gettext_noop("region"),
+    gettext_noop("share"),
+)
+
 _STATES = {
     # Translators: states of a picture's analysis
-    "queued": ("waiting", "Waits for a worker."),
-    "running": ("being parsed", "A worker is at it."),
-    "done": ("parsed", "Mask and vectors are there."),
-    "rejected": ("refused", "The picture itself cannot be used."),
-    "failed": ("failed", "Something of ours failed; trying again may help."),
-    "quarantined": ("set aside", "Parsing it ended its worker again and again."),
+    "queued": (gettext_noop("waiting"), gettext_noop("Waits for a worker.")),
+    "running": (gettext_noop("being parsed"), gettext_noop("A worker is at it.")),
+    "done": (gettext_noop("parsed"), gettext_noop("Mask and vectors are there.")),
+    "rejected": (gettext_noop("refused"), gettext_noop("The picture itself cannot be used.")),
+    "failed": (
+        gettext_noop("failed"),
+        gettext_noop("Something of ours failed; trying again may help."),
+    ),
+    "quarantined": (
+        gettext_noop("set aside"),
+        gettext_noop("Parsing it ended its worker again and again."),
+    ),
 }
 
 

@@ -6,6 +6,12 @@ export function t(text, ...values) {
   return values.reduce((said, value) => said.replace("%s", value), known);
 }
 
+// Names that answers carry and pages translate, here for translators.
+export const names = () => [
+  t("context"), t("layout"), t("composition"), t("region"), t("share"),
+  t("landscape"), t("portrait"), t("square"), t("over %s matching"), t("%s matching"),
+];
+
 export function csrf() {
   return document.querySelector("meta[name=csrf]").content;
 }

@@ -82,6 +82,7 @@ async function run() {
   busy(true);
   try {
     const counting = ask(setup.urls.count, { method: "POST", body: { query: tidy() }, signal });
+    counting.catch(() => {}); // told with the answer's own error
     const answer = await ask(setup.urls.search, { method: "POST", body: { ...tidy(), limit: 48 }, signal });
     hits.replaceChildren();
     take(answer);
