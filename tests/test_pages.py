@@ -1,0 +1,545 @@
+"""The pages by feature, in a real browser, in both languages and colours, checked by axe-core."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.conftest import encoded, scene
+from tests.platform import Platform, listen, shot, sign_in
+
+AXE = Path(sys.prefix) / "web" / "node_modules" / "axe-core" / "axe.min.js"
+
+
+@pytest.fixture(scope="module")
+def gallery(signed_in: Page, platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Address of a collection of twelve parsed pictures."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for seed in range(12):
+        size = ((320, 240), (240, 320), (480, 200))[seed % 3]
+        (folder / f"scene-{seed:02}.jpg").write_bytes(encoded(scene(seed + 300, size)))
+    page = signed_in
+    page.goto(platform.url)
+    page.get_by_label("New collection").fill("Twelve")
+    page.get_by_role("button", name="Make it").click()
+    page.set_input_files("#drop input[type=file] >> nth=0", sorted(map(str, folder.iterdir())))
+    expect(page.locator("#upload-total")).to_contain_text("12 of 12 uploaded")
+    expect(page.locator("#progress")).to_contain_text("12 of 12 parsed", timeout=120_000)
+    expect(page.locator("#gallery .tile img")).to_have_count(12)
+    return page.url
+
+
+def titles(page: Page) -> list[str]:
+    return [str(t.get_attribute("title")) for t in page.locator("#gallery li:visible .tile").all()]
+
+
+def pick(page: Page, *places: int) -> None:
+    for place in places:
+        page.locator("#gallery li .pick").nth(place).check(force=True)
+
+
+# --- gallery -----------------------------------------------------------------------------------
+
+
+def test_rows_are_justified(signed_in: Page, gallery: str) -> None:
+    signed_in.goto(gallery)
+    shapes = signed_in.evaluate(
+        "[...document.querySelectorAll('#gallery li')].map(e => {const r = e.getBoundingClientRect();"
+        "return [Math.round(r.top), Math.round(r.height), e.dataset.ratio]})"
+    )
+    first = [height for top, height, _ in shapes if top == shapes[0][0]]
+    assert len(first) > 1 and max(first) - min(first) <= 2, shapes
+    shot(signed_in, "gallery")
+
+
+def test_filter_sort_and_chips(signed_in: Page, gallery: str) -> None:
+    page = signed_in
+    page.goto(f"{gallery}?sort=title")
+    assert titles(page) == sorted(titles(page))
+    page.goto(f"{gallery}?text=scene-0&sort=oldest")
+    assert len(titles(page)) == 10
+    page.get_by_role("link", name="scene-0 ×").click()
+    expect(page.locator("#gallery .tile")).to_have_count(12)
+    page.goto(f"{gallery}?class=nothing")
+    expect(page.get_by_role("alert")).to_contain_text("no class 'nothing'")
+
+
+def test_select_tag_and_filter_by_tag(signed_in: Page, gallery: str) -> None:
+    page = signed_in
+    page.goto(f"{gallery}?sort=title")
+    pick(page, 0)
+    page.locator("#gallery li .pick").nth(3).click(force=True, modifiers=["Shift"])
+    expect(page.locator("#selected")).to_have_text("4 selected")
+    page.get_by_role("toolbar").get_by_role("button", name="Tag").click()
+    page.get_by_label("Add, by comma").fill("north, <b>bold</b>")
+    page.get_by_role("dialog").get_by_role("button", name="Tag").click()
+    expect(page.locator("#notices")).to_contain_text("4 pictures tagged")
+    page.goto(f"{gallery}?tag=north&sort=title")
+    assert titles(page) == [f"scene-{n:02}.jpg" for n in range(4)]
+
+
+def test_drag_selects(signed_in: Page, gallery: str) -> None:
+    page = signed_in
+    page.goto(gallery)
+    page.locator("#gallery").scroll_into_view_if_needed()
+    box = page.locator("#gallery li").nth(0).bounding_box()
+    assert box
+    # between two tiles there is a gap of 6 px: dragging begins on the list itself
+    x, y = box["x"] + box["width"] + 3, box["y"] + 10
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 30, y + 30, steps=4)
+    page.mouse.up()
+    expect(page.locator("#selected")).to_have_text("1 selected")
+    page.keyboard.press("Escape")
+    expect(page.locator("#selection")).to_be_hidden()
+
+
+def test_delete_and_undo(signed_in: Page, gallery: str) -> None:
+    page = signed_in
+    page.goto(f"{gallery}?sort=title")
+    pick(page, 10, 11)
+    page.get_by_role("toolbar").get_by_role("button", name="Delete").click()
+    expect(page.locator("#notices")).to_contain_text("2 pictures deleted")
+    expect(page.locator("#progress")).to_contain_text("10 of 10 parsed")
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator("#progress")).to_contain_text("12 of 12 parsed")
+    page.reload()
+    expect(page.locator("#gallery .tile")).to_have_count(12)
+
+
+def test_move_and_download(signed_in: Page, gallery: str, platform: Platform) -> None:
+    page = signed_in
+    page.goto(platform.url)
+    page.get_by_label("New collection").fill("Other")
+    page.get_by_role("button", name="Make it").click()
+    page.wait_for_url("**/collections/*")
+    other = page.url
+    page.goto(f"{gallery}?sort=title")
+    pick(page, 0, 1)
+    with page.expect_download() as download:
+        page.get_by_role("toolbar").get_by_role("button", name="Download").click()
+    archive = zipfile.ZipFile(io.BytesIO(Path(download.value.path()).read_bytes()))
+    kinds = sorted(name.split("/")[0] for name in archive.namelist())
+    assert kinds == ["masks", "masks", "pictures", "pictures", "pictures.csv"]
+    assert "sky" in archive.read("pictures.csv").decode("utf-8-sig").splitlines()[0]
+    page.get_by_role("toolbar").get_by_role("button", name="Move").click()
+    page.get_by_label("Into").select_option(label="Other")
+    page.get_by_role("dialog").get_by_role("button", name="Move").click()
+    expect(page.locator("#notices")).to_contain_text("2 pictures moved")
+    page.goto(other)
+    expect(page.locator("#gallery .tile img")).to_have_count(2)
+    page.locator("#select-all").dispatch_event("click")
+    page.get_by_role("toolbar").get_by_role("button", name="Move").click()
+    page.get_by_label("Into").select_option(label="Twelve")
+    page.get_by_role("dialog").get_by_role("button", name="Move").click()
+    page.wait_for_load_state()
+    expect(page.locator("#nothing")).to_be_visible()
+
+
+def test_endless_scrolling_keeps_its_place(signed_in: Page, platform: Platform) -> None:
+    page = signed_in
+    page.goto(platform.url)
+    page.get_by_text("Demo: rendered scenes").click()
+    page.wait_for_selector("#gallery li")
+    page.mouse.wheel(0, 30_000)
+    page.wait_for_function("document.querySelectorAll('#gallery li[data-id]').length > 60")
+    page.locator("#gallery li[data-address]").first.scroll_into_view_if_needed()
+    page.mouse.wheel(0, 300)
+    page.wait_for_function("location.search.includes('after=')")
+    kept = page.url
+    page.goto(platform.url)
+    page.goto(kept)
+    expect(page.get_by_text("To the beginning")).to_be_visible()
+
+
+# --- uploads -----------------------------------------------------------------------------------
+
+
+def test_an_upload_goes_on_after_a_closed_tab(
+    browser: Browser, platform: Platform, gallery: str, tmp_path: Path
+) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    sign_in(page, platform)
+    page.goto(platform.url)
+    page.get_by_label("New collection").fill("Broken off")
+    page.get_by_role("button", name="Make it").click()
+    page.wait_for_load_state()
+    where = page.url
+    large = tmp_path / "large.png"  # noise does not compress: several parts
+    large.write_bytes(encoded(noise(1500), "PNG"))
+    assert large.stat().st_size > 5_000_000
+    sent: list[str] = []
+
+    def cut(route: object) -> None:
+        request = route.request  # type: ignore[attr-defined]
+        if request.method == "PATCH" and request.headers.get("upload-offset") != "0":
+            route.abort()  # type: ignore[attr-defined]
+        else:
+            route.continue_()  # type: ignore[attr-defined]
+
+    page.route("**/api/v1/uploads/*", cut)
+    page.set_input_files("#drop input[type=file] >> nth=0", str(large))
+    page.wait_for_function("document.querySelector('#uploads progress').value > 0.2")
+    page.wait_for_timeout(500)
+    page.close()  # the tab, in the middle of it
+
+    again = context.new_page()
+    again.set_default_timeout(60_000)
+    again.on(
+        "request",
+        lambda r: sent.append(r.headers.get("upload-offset", "")) if r.method == "PATCH" else None,
+    )
+    again.goto(where)
+    expect(again.locator("#upload-total")).to_contain_text("1 of 1 uploaded")
+    assert sent and "0" not in sent, "it began anew instead of going on"
+    expect(again.locator("#gallery .tile img")).to_have_count(1)
+    context.close()
+
+
+def noise(side: int):
+    import numpy as np
+    from PIL import Image
+
+    pixels = np.random.default_rng(1).integers(0, 255, (side, side, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def test_paste_duplicates_and_pause(signed_in: Page, gallery: str, tmp_path: Path) -> None:
+    page = signed_in
+    page.goto(gallery)
+    page.wait_for_function("document.readyState === 'complete'")
+    page.get_by_role("group").first.wait_for(state="attached")
+    same = tmp_path / "again.jpg"
+    same.write_bytes(encoded(scene(300, (320, 240))))
+    page.set_input_files("#drop input[type=file] >> nth=0", str(same))
+    expect(page.locator("#uploads li")).to_contain_text("is here already")
+    data = list(encoded(scene(777)))
+    page.evaluate(
+        "(bytes) => { const data = new DataTransfer();"
+        "data.items.add(new File([new Uint8Array(bytes)], 'pasted.jpg', {type: 'image/jpeg'}));"
+        "document.dispatchEvent(new ClipboardEvent('paste', {clipboardData: data, bubbles: true})); }",
+        data,
+    )
+    expect(page.locator("#uploads li")).to_have_count(2)
+    expect(page.locator("#uploads li").nth(1)).to_contain_text("stored")
+    expect(page.locator("#progress")).to_contain_text("13 of 13 parsed")
+
+
+# --- a picture ---------------------------------------------------------------------------------
+
+
+def test_the_viewer(signed_in: Page, gallery: str) -> None:
+    page = signed_in
+    page.goto(f"{gallery}?sort=newest")
+    page.locator("#gallery .tile").nth(4).click()
+    expect(page.locator("#mask[data-ready]")).to_be_visible()
+    shown = (
+        "() => { const c = document.getElementById('mask');"
+        "const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;"
+        "let n = 0; for (let i = 3; i < d.length; i += 4) n += d[i] > 0; return n; }"
+    )
+    everything = page.evaluate(shown)
+    page.locator(".legend li").last.hover()
+    assert 0 < page.evaluate(shown) < everything / 2
+    page.keyboard.press("o")
+    page.mouse.move(0, 0)
+    assert 0 < page.evaluate(shown) < everything / 2
+    page.keyboard.press("m")
+    page.locator("#mask").click()
+    expect(page.locator("#segment")).to_contain_text("%")
+    page.keyboard.press("c")
+    expect(page.locator("#confidence")).to_be_visible()
+    page.wait_for_function("document.getElementById('confidence').naturalWidth > 0")
+    page.keyboard.press("+")
+    page.wait_for_function("document.querySelector('.glued').style.transform.includes('scale(1.')")
+    before = page.url
+    page.keyboard.press("ArrowRight")
+    page.wait_for_url(lambda url: url != before)
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_url(before)
+    shot(page, "viewer")
+
+
+def test_how_it_was_parsed(signed_in: Page, gallery: str) -> None:
+    page = signed_in
+    page.goto(gallery)
+    page.locator("#gallery .tile").first.click()
+    page.get_by_role("link", name="How it was parsed").click()
+    expect(page.locator(".stages figure")).to_have_count(13)
+    for text in ("Pyramid level", "80 × 6 × 6", "Layout vector", "The nearest pictures"):
+        expect(page.locator("#stages")).to_contain_text(text)
+    shot(page, "explained")
+
+
+# --- searching ---------------------------------------------------------------------------------
+
+
+def test_words_become_chips(signed_in: Page, platform: Platform) -> None:
+    page = signed_in
+    page.goto(f"{platform.url}/search")
+    page.get_by_label("In words").fill("street with trees, no boat, very festive")
+    page.get_by_label("In words").press("Enter")
+    expect(page.locator("#chips")).to_contain_text("no boat")
+    expect(page.locator("#unused")).to_contain_text("festive")
+    expect(page.locator("#hits .hit").first).to_be_visible()
+    expect(page.locator("#count")).to_contain_text("pictures match")
+
+
+def test_painting_with_keys_undo_and_the_address(signed_in: Page, platform: Platform) -> None:
+    page = signed_in
+    page.goto(f"{platform.url}/search")
+    page.locator("#paint-box summary").click()
+    cell = page.locator('.canvas [data-row="0"][data-column="0"]')
+    cell.focus()
+    page.keyboard.press("Space")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Space")
+    expect(page.locator("#chips")).to_contain_text("2 painted cells")
+    page.keyboard.press("z")
+    expect(page.locator("#chips")).to_contain_text("1 painted cells")
+    page.locator("[data-brush=grass]").click()
+    page.get_by_label("Tool").select_option("fill")
+    page.locator('.canvas [data-row="7"][data-column="7"]').click()
+    expect(page.locator("#chips")).to_contain_text("64 painted cells")
+    expect(page.locator("#hits .hit").first).to_be_visible()
+    shot(page, "painting")
+    address = page.url
+    page.goto(platform.url)
+    page.goto(address)
+    expect(page.locator("#chips")).to_contain_text("64 painted cells")
+    page.go_back()
+
+
+def test_regions_feedback_and_reasons_that_add_up(
+    signed_in: Page, platform: Platform, gallery: str
+) -> None:
+    page = signed_in
+    page.goto(gallery)
+    page.locator("#gallery .tile").first.click()
+    page.get_by_role("link", name="Search with it").click()
+    expect(page.locator("#hits .hit").first).to_be_visible()
+    page.locator("#hits .hit .tile").first.click()
+    expect(page.locator("#compare .pairs")).to_be_visible()
+    rows = page.locator("#compare .pairs tr td:last-child").all_inner_texts()
+    context = float(page.locator("#compare .scores tr").first.locator("td").first.inner_text())
+    assert abs(sum(map(float, rows)) - context) < 0.01, (rows, context)
+    shot(page, "compare")
+    page.keyboard.press("Escape")
+
+    page.locator("#hits .hit").nth(1).hover()
+    page.locator("#hits .hit").nth(1).get_by_role("button", name=re.compile("^Less like")).click()
+    expect(page.locator("#chips")).to_contain_text("unlike")
+    page.get_by_role("button", name="Only a part").first.click()
+    page.locator("#pick .chip").first.click()
+    page.get_by_role("button", name="Search with this part").click()
+    expect(page.locator("#hits .outline").first).to_be_attached()
+    expect(page.locator("#chips")).to_contain_text("a segment of")
+
+
+def test_ranges_count_at_once_and_searches_are_saved(signed_in: Page, platform: Platform) -> None:
+    page = signed_in
+    page.goto(f"{platform.url}/search?class=sky&min=30&max=")
+    expect(page.locator("#count")).to_contain_text("pictures match")
+    expect(page.locator(".histogram rect.inside").first).to_be_attached()
+    before = int(page.locator("#count").inner_text().split()[0])
+    page.get_by_label("sky: at least").evaluate(
+        "e => { e.value = 0.6; e.dispatchEvent(new Event('input')); e.dispatchEvent(new Event('change')); }"
+    )
+    page.wait_for_function(f"parseInt(document.getElementById('count').textContent) < {before}")
+    page.locator("#save-name").fill("Much sky")
+    page.get_by_role("button", name="Save this one").click()
+    expect(page.locator("#saved")).to_contain_text("Much sky")
+    page.goto(f"{platform.url}/search")
+    page.get_by_role("link", name="Much sky").click()
+    expect(page.locator("#chips")).to_contain_text("sky ≥ 60 %")
+
+
+# --- jobs, tokens, charts ----------------------------------------------------------------------
+
+
+def test_jobs_say_why_and_try_again(signed_in: Page, platform: Platform, tmp_path: Path) -> None:
+    page = signed_in
+    page.goto(platform.url)
+    page.get_by_label("New collection").fill("Truncated")
+    page.get_by_role("button", name="Make it").click()
+    broken = tmp_path / "cut.jpg"
+    whole = encoded(scene(901, (640, 480)))
+    broken.write_bytes(whole[: len(whole) // 2])
+    page.set_input_files("#drop input[type=file] >> nth=0", str(broken))
+    expect(page.locator("#progress")).to_contain_text("1 could not be")
+    page.get_by_role("navigation", name="This collection").get_by_role("link", name="Jobs").click()
+    expect(page.locator(".reasons")).to_contain_text("image_truncated")
+    page.locator("input[name=job]").first.check()
+    page.get_by_role("button", name="Try ticked ones again").click()
+    expect(page.get_by_role("status").first).to_contain_text("1 picture is parsed again")
+    expect(page.locator(".reasons")).to_contain_text("image_truncated")  # refused again
+
+
+def test_a_token_is_shown_once_and_works(signed_in: Page, platform: Platform) -> None:
+    import urllib.error
+    import urllib.request
+
+    page = signed_in
+    page.goto(f"{platform.url}/account")
+    page.get_by_label("Name").fill("reader")
+    page.get_by_role("button", name="Make a token").click()
+    token = page.get_by_label("Token", exact=True).input_value()
+    request = urllib.request.Request(
+        f"{platform.url}/api/v1/classes", headers={"Authorization": f"Token {token}"}
+    )
+    assert json.load(urllib.request.urlopen(request))
+    page.goto(f"{platform.url}/account")
+    assert token not in page.content()
+    page.get_by_role("button", name="Revoke").first.click()
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request)
+    assert refused.value.code == 401
+
+
+# --- all pages, looked at ------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def addresses(signed_in: Page, gallery: str) -> dict[str, str]:
+    signed_in.goto(gallery)
+    picture = signed_in.locator("#gallery .tile").first.get_attribute("href")
+    assert picture
+    path = "/" + gallery.split("/", 3)[3]
+    return {
+        "home": "/",
+        "gallery": path,
+        "explore": f"{path}/explore",
+        "alike": f"{path}/alike",
+        "image": picture,
+        "explained": f"{picture}/explained",
+        "search": f"/search?image={picture.rsplit('/', 1)[1]}",
+        "jobs": "/jobs",
+        "account": "/account",
+    }
+
+
+LOOKS = [
+    pytest.param("light", 1280, "en", id="light-wide"),
+    pytest.param("dark", 360, "zh-hans", id="dark-narrow-chinese"),
+]
+
+
+@pytest.fixture(scope="module", params=LOOKS)
+def look(
+    request: pytest.FixtureRequest, browser: Browser, platform: Platform
+) -> Iterator[tuple[Page, str]]:
+    scheme, width, language = request.param
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    complaints = listen(page)
+    sign_in(page, platform)
+    if language != "en":
+        page.get_by_label("Language").select_option(language)
+        page.wait_for_function("document.documentElement.lang === 'zh-hans'")
+    yield page, f"{scheme}-{width}-{language}"
+    context.close()
+    assert not complaints, complaints
+
+
+@pytest.mark.skipif(not AXE.exists(), reason="axe-core is installed by make")
+def test_axe_finds_nothing_serious(
+    look: tuple[Page, str], addresses: dict[str, str], platform: Platform
+) -> None:
+    page, name = look
+    found = {}
+    for key, path in addresses.items():
+        page.goto(platform.url + path)
+        page.wait_for_load_state("networkidle")
+        shot(page, f"{key}-{name}")
+        page.evaluate(AXE.read_text())
+        result = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+        serious = [
+            (v["id"], v["nodes"][0]["html"][:160])
+            for v in result["violations"]
+            if v["impact"] in ("serious", "critical")
+        ]
+        if serious:
+            found[key] = serious
+        wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        assert wide <= 1, f"{key} is {wide} px wider than the window"
+    assert not found, found
+
+
+def test_chinese_pages_have_no_english_left(
+    browser: Browser, addresses: dict[str, str], platform: Platform
+) -> None:
+    context = browser.new_context(locale="zh-CN")
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    page.goto(f"{platform.url}/sign-in")
+    page.locator("[name=username]").fill("admin")
+    page.locator("[name=password]").fill(platform.password)
+    page.locator("[name=password]").press("Enter")
+    page.wait_for_url(f"{platform.url}/")
+    # names people gave, units and codes are nobody's to translate
+    known = re.compile(
+        r"\b(Paysage|English|admin|PSPNet|Authorization|Token|API|JPEG|PNG|WebP|MB|KB|px|Esc|Euclidean"
+        r"|starter|cosine|euclidean|ms|MobileNetV2|jpg|png|m|o|c|p|e|z|x|s)\b"
+    )
+    left = {}
+    for key in ("home", "image", "explained", "search", "jobs", "account"):
+        page.goto(platform.url + addresses[key])
+        page.wait_for_load_state("networkidle")
+        text = page.locator("body").inner_text()
+        for name in (
+            "Twelve",
+            "Other",
+            "Broken off",
+            "Truncated",
+            "Demo: rendered scenes",
+            "First steps",
+            "Much sky",
+            "reader",
+            "chunked",
+        ):
+            text = text.replace(name, "")
+        text = re.sub(r"[\w-]+\.(jpg|png)|[0-9a-f-]{36}|image_\w+|The picture ends[^\n]*", "", text)
+        words = re.findall(r"\b[A-Za-z]{2,}\b", known.sub("", text))
+        if words:
+            left[key] = words[:20]
+    context.close()
+    assert not left, left
+
+
+def test_pages_weigh_little(
+    browser: Browser, addresses: dict[str, str], platform: Platform
+) -> None:
+    for key in ("home", "gallery", "image", "search"):
+        context = browser.new_context()
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        sign_in(page, platform)
+        page.close()
+        page = context.new_page()
+        sizes: dict[str, int] = {}
+        page.on(
+            "requestfinished",
+            lambda r, sizes=sizes: (
+                sizes.__setitem__(r.url, r.sizes()["responseBodySize"])
+                if r.resource_type in ("document", "script", "stylesheet")
+                else None
+            ),
+        )
+        page.goto(platform.url + addresses[key])
+        page.wait_for_load_state("networkidle")
+        assert sizes and sum(sizes.values()) < 200_000, sizes
+        elsewhere = [url for url in sizes if not url.startswith(platform.url)]
+        assert not elsewhere
+        context.close()
