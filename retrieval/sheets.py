@@ -38,12 +38,11 @@ def ask(image: Image) -> Sheet:
         raise StateConflict("The picture is not parsed, so there is nothing to explain yet.")
     keys = {"image": image, "release": analysis.release}
     with transaction.atomic():
-        sheet, created = Sheet.objects.get_or_create(
+        sheet, anew = Sheet.objects.get_or_create(
             **keys, defaults={"collection_id": image.collection_id}
         )
-        if not created and (
-            sheet.state == "failed" or sheet.asked_at < (analysis.finished_at or sheet.asked_at)
-        ):
+        parsed_since = analysis.finished_at is not None and sheet.asked_at < analysis.finished_at
+        if sheet.state == "failed" or (sheet.state == "done" and parsed_since):
             Sheet.objects.filter(pk=sheet.pk).update(
                 state="queued",
                 attempts=0,
@@ -52,7 +51,8 @@ def ask(image: Image) -> Sheet:
                 asked_at=timezone.now(),
             )
             sheet.refresh_from_db()
-        if sheet.state == "queued":
+            anew = True
+        if anew:
             ring("query")
     return sheet
 

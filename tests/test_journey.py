@@ -42,7 +42,7 @@ def test_a_first_visit(platform: Platform, page: Page, tmp_path: Path) -> None:
     expect(page.locator(".legend li").first).to_contain_text("%")
     page.locator("#opacity").fill("100")
     alpha = "document.getElementById('mask').getContext('2d').getImageData(5, 5, 1, 1).data[3]"
-    page.wait_for_function(f"{alpha} === 255")
+    page.wait_for_function(f"() => {alpha} === 255")
     shot(page, "image")
 
     page.get_by_role("link", name="Search", exact=True).click()

@@ -151,10 +151,10 @@ def test_endless_scrolling_keeps_its_place(signed_in: Page, platform: Platform) 
     page.get_by_text("Demo: rendered scenes").click()
     page.wait_for_selector("#gallery li")
     page.mouse.wheel(0, 30_000)
-    page.wait_for_function("document.querySelectorAll('#gallery li[data-id]').length > 60")
+    page.wait_for_function("() => document.querySelectorAll('#gallery li[data-id]').length > 60")
     page.locator("#gallery li[data-address]").first.scroll_into_view_if_needed()
     page.mouse.wheel(0, 300)
-    page.wait_for_function("location.search.includes('after=')")
+    page.wait_for_function("() => location.search.includes('after=')")
     kept = page.url
     page.goto(platform.url)
     page.goto(kept)
@@ -190,7 +190,7 @@ def test_an_upload_goes_on_after_a_closed_tab(
 
     page.route("**/api/v1/uploads/*", cut)
     page.set_input_files("#drop input[type=file] >> nth=0", str(large))
-    page.wait_for_function("document.querySelector('#uploads progress').value > 0.2")
+    page.wait_for_function("() => document.querySelector('#uploads progress').value > 0.2")
     page.wait_for_timeout(500)
     page.close()  # the tab, in the middle of it
 
@@ -218,7 +218,7 @@ def noise(side: int):
 def test_paste_duplicates_and_pause(signed_in: Page, gallery: str, tmp_path: Path) -> None:
     page = signed_in
     page.goto(gallery)
-    page.wait_for_function("document.readyState === 'complete'")
+    page.wait_for_function("() => document.readyState === 'complete'")
     page.get_by_role("group").first.wait_for(state="attached")
     same = tmp_path / "again.jpg"
     same.write_bytes(encoded(scene(300, (320, 240))))
@@ -260,9 +260,11 @@ def test_the_viewer(signed_in: Page, gallery: str) -> None:
     expect(page.locator("#segment")).to_contain_text("%")
     page.keyboard.press("c")
     expect(page.locator("#confidence")).to_be_visible()
-    page.wait_for_function("document.getElementById('confidence').naturalWidth > 0")
+    page.wait_for_function("() => document.getElementById('confidence').naturalWidth > 0")
     page.keyboard.press("+")
-    page.wait_for_function("document.querySelector('.glued').style.transform.includes('scale(1.')")
+    page.wait_for_function(
+        "() => document.querySelector('.glued').style.transform.includes('scale(1.')"
+    )
     before = page.url
     page.keyboard.press("ArrowRight")
     page.wait_for_url(lambda url: url != before)
@@ -356,7 +358,9 @@ def test_ranges_count_at_once_and_searches_are_saved(signed_in: Page, platform: 
     page.get_by_label("sky: at least").evaluate(
         "e => { e.value = 0.6; e.dispatchEvent(new Event('input')); e.dispatchEvent(new Event('change')); }"
     )
-    page.wait_for_function(f"parseInt(document.getElementById('count').textContent) < {before}")
+    page.wait_for_function(
+        f"() => parseInt(document.getElementById('count').textContent) < {before}"
+    )
     page.locator("#save-name").fill("Much sky")
     page.get_by_role("button", name="Save this one").click()
     expect(page.locator("#saved")).to_contain_text("Much sky")
@@ -430,8 +434,8 @@ def addresses(signed_in: Page, gallery: str) -> dict[str, str]:
 
 
 LOOKS = [
-    pytest.param("light", 1280, "en", id="light-wide"),
-    pytest.param("dark", 360, "zh-hans", id="dark-narrow-chinese"),
+    pytest.param(("light", 1280, "en"), id="light-wide"),
+    pytest.param(("dark", 360, "zh-hans"), id="dark-narrow-chinese"),
 ]
 
 
@@ -447,7 +451,7 @@ def look(
     sign_in(page, platform)
     if language != "en":
         page.get_by_label("Language").select_option(language)
-        page.wait_for_function("document.documentElement.lang === 'zh-hans'")
+        page.wait_for_function("() => document.documentElement.lang === 'zh-hans'")
     yield page, f"{scheme}-{width}-{language}"
     context.close()
     assert not complaints, complaints

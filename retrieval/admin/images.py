@@ -75,10 +75,15 @@ class ImageResource(resources.ModelResource):
             if text[:1] == "'" and text[1:2] in ("=", "+", "-", "@"):
                 row[key] = text[1:]
 
-    def skip_row(self, instance: Image, original: Image, row: Any, **kwargs: Any) -> bool:
-        if original.pk is None or original._state.adding:
-            raise ValueError(_("There is no picture with this id."))
-        return "tags" not in row and super().skip_row(instance, original, row, **kwargs)
+    def init_instance(self, row: Any = None) -> Image:
+        """Called for rows whose id no picture has."""
+        raise ValueError(_("There is no picture with this id."))
+
+    def skip_row(
+        self, instance: Image, original: Image, row: Any, import_validation_errors: Any = None
+    ) -> bool:
+        same = super().skip_row(instance, original, row, import_validation_errors)
+        return "tags" not in row and same
 
     def after_save_instance(self, instance: Image, row: Any, **kwargs: Any) -> None:
         if "tags" in row and not kwargs.get("dry_run"):
