@@ -48,10 +48,16 @@ def _up(side: float, multiple: int) -> int:
     return -(-int(side) // multiple) * multiple
 
 
+def _plus_one(side: float, multiple: int) -> int:
+    # Networks upsampled with aligned corners map 8k + 1 pixels onto k + 1 cells exactly.
+    return round((side - 1) / multiple) * multiple + 1
+
+
 ROUNDINGS: dict[str, Callable[[float, int], int]] = {
     "nearest": _nearest,
     "half_up": _half_up,
     "up": _up,
+    "plus_one": _plus_one,
 }
 """How a scaled side becomes whole, by name."""
 
