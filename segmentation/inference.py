@@ -126,7 +126,7 @@ def look(pixels: Tensor, rule: InferenceRule, forward: Forward, upsample: Upsamp
         crops = [pixels[:, :, b.top : b.top + b.height, b.left : b.left + b.width] for b in some]
         if rule.flip:
             crops = [stream for crop in crops for stream in (crop, crop.flip(3))]
-        maps = forward(torch.cat(crops).contiguous(memory_format=torch.channels_last))
+        maps = forward(torch.cat(crops))
         streams = 2 if rule.flip else 1
         for number, box in enumerate(some):
             part = slice(number * streams, (number + 1) * streams)

@@ -123,7 +123,7 @@ class Parser:
         network: in eval mode, on its device.
         whitening: projection of pooled features.
         device: where the network lives.
-        exact: compute in float32 even where bfloat16 is faster.
+        exact: compute in float32, even where bfloat16 is faster.
     """
 
     def __init__(
@@ -142,7 +142,9 @@ class Parser:
         self.whitening = whitening
         self.device = device
         self.fast = has_fast_bf16(device) and not exact
-        self.network = network.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # Exactly, then in the order of sums that other code has.
+        self.memory = torch.contiguous_format if exact else torch.channels_last
+        self.network = network.eval().to(device, memory_format=self.memory)  # type: ignore[call-overload]
         if self.fast and device.type == "cpu":
             # Weights kept in bf16: autocast would convert them anew for every batch.
             self.network.to(torch.bfloat16)
@@ -163,7 +165,7 @@ class Parser:
             device: "auto", "cpu", "cuda" or "cuda:N".
             threads: compute threads of the process; None leaves torch's own choice.
             whitening: used instead of the one in the file, such as a release's own.
-            exact: compute in float32 even where bfloat16 is faster.
+            exact: compute in float32 and with batch norms as they are, to compare with other code.
 
         Raises:
             WeightsError: missing, altered, or not fitting the network of the manifest.
@@ -193,7 +195,8 @@ class Parser:
                 f"{unexpected[:2]}."
             )
         network.eval()
-        fuse_batch_norms(network)
+        if not exact:
+            fuse_batch_norms(network)
         whitening = whitening or own
         if len(whitening.mean) != feature_width(network):
             raise WeightsError(
@@ -229,7 +232,7 @@ class Parser:
     def _run(self, batch: Tensor) -> ParsedMaps:
         if self.fast and self.device.type == "cpu":
             batch = batch.to(torch.bfloat16)
-        batch = batch.contiguous(memory_format=torch.channels_last)
+        batch = batch.contiguous(memory_format=self.memory)
         autocast = self.fast and self.device.type == "cuda"
         with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16, enabled=autocast):
             maps: ParsedMaps = self.network(batch)
