@@ -100,6 +100,17 @@ def fuse_batch_norms(network: PSPNet) -> None:
                 module._modules[first], module._modules[second] = fused, nn.Identity()
 
 
+def _empty(config: NetworkConfig) -> PSPNet:
+    """A network whose weights were never set: drawing 50 million random ones takes a second."""
+    with torch.device("meta"):
+        network = PSPNet(config)
+    network.to_empty(device="cpu")
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.reset_running_stats()  # its counter of batches may be absent from a file
+    return network
+
+
 def _split_state(state: dict[str, Tensor], network: PSPNet) -> tuple[dict[str, Tensor], Whitening]:
     """Weights of the network, and the whitening: none was fitted yet when a file has none."""
     if "whitening.mean" not in state:
@@ -174,7 +185,7 @@ class Parser:
             torch.set_num_threads(threads)
         manifest = Manifest.load(name)
         path = manifest.verify_weights()
-        network = PSPNet(NetworkConfig.from_json(manifest.network))
+        network = _empty(NetworkConfig.from_json(manifest.network))
         try:
             state, own = _split_state(load_file(path), network)
             # Batch norms count their batches; that counter is no weight and may be absent.

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from segmentation.checkpoints.sources import Runner, source_of
 from segmentation.decode import decode
 from segmentation.errors import CheckpointError
+from segmentation.inference import InferenceRule
 from segmentation.manifest import Manifest
 from segmentation.predict import Parser
 from segmentation.pspnet import NetworkConfig
@@ -148,10 +149,10 @@ def certify(
     manifest = Manifest.load(manifest_path)
     source = source_of(manifest.source["layout"], folder)
     config = NetworkConfig.from_json(manifest.network)
-    window = int(manifest.inference.get("window_px", 0))
+    rule = InferenceRule.from_json(manifest.inference)
     try:
         source.prepare()
-        runner = source.run(files, config, manifest.labels.name, window)
+        runner = source.run(files, config, manifest.labels.name, rule)
     except CheckpointError as error:
         note_parity(manifest_path, {"made": False, "why": str(error)})
         raise

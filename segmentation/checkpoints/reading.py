@@ -23,7 +23,8 @@ from segmentation.errors import CheckpointError
 State = dict[str, Tensor]
 
 _NESTS = ("state_dict", "model_state_dict", "model", "net", "network")
-_GLOBAL = re.compile(r"(?:GLOBAL|Unsupported (?:global|class)[^`]*?)[ `]+([\w.]+(?: [\w.]+)?)")
+_DAMAGED = ("PytorchStreamReader", "Ran out of input", "EOF", "truncated", "corrupt", "storage has")
+_GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def _load_pickle(path: Path) -> object:
         # mmap spares the copy into memory; the legacy format of torch < 1.6 does not know it.
         return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except pickle.UnpicklingError as error:
-        raise CheckpointError(_explain(path, str(error))) from error
+        raise CheckpointError(_refusal(path, str(error))) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError) as error:
         raise CheckpointError(_explain(path, str(error))) from error
     except (TypeError, AttributeError, AssertionError, MemoryError, OverflowError) as error:
@@ -83,29 +84,24 @@ def _load_pickle(path: Path) -> object:
         raise CheckpointError(_explain(path, str(error))) from error
 
 
+def _refusal(path: Path, said: str) -> str:
+    """Why the restricted reader stopped. Its own words suggest to load the file without limits."""
+    found = _GLOBAL.search(said)
+    why = f"reading it would call {found.group(1)}" if found else "it needs more than plain values"
+    return (
+        f"{path.name} is no checkpoint of weights alone: {why}. It was not read. If you trust "
+        "where it came from, open it there and save the bare weights: "
+        "torch.save({'state_dict': checkpoint['state_dict']}, 'weights.pth')."
+    )
+
+
 def _explain(path: Path, said: str) -> str:
     """Why a file was not read, in words that help."""
-    found = _GLOBAL.search(said)
-    if found:
-        name = found.group(1).replace(" ", ".")
-        return (
-            f"{path.name} holds more than weights: reading it would call {name}. It was not read. "
-            "If you trust where it came from, open it there and save the bare weights: "
-            "torch.save({'state_dict': checkpoint['state_dict']}, 'weights.pth')."
-        )
     if "TorchScript" in said:
         return f"{path.name} is a TorchScript archive (a program); the state dict is needed."
     if "tar" in said and "legacy" in said:
         return f"{path.name} is in the .tar format of torch 0.1; save it again with a newer torch."
-    cut = (
-        "PytorchStreamReader",
-        "Ran out of input",
-        "unexpected EOF",
-        "read",
-        "truncated",
-        "corrupt",
-    )
-    if not said or any(word in said for word in cut):
+    if any(word in said for word in _DAMAGED) or not said:
         return f"{path.name} is cut off or damaged ({said[:160]}). Download it again."
     return f"{path.name} is not a torch checkpoint: {said[:200]}"
 

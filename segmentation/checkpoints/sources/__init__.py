@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from segmentation.errors import CheckpointError
+from segmentation.inference import InferenceRule
 from segmentation.pspnet import NetworkConfig
 
 
@@ -68,7 +69,9 @@ class Source:
         """The last convolution of what `build` made, whose outputs are the logits."""
         raise NotImplementedError
 
-    def run(self, files: list[Path], config: NetworkConfig, labels: str, window_px: int) -> Runner:
+    def run(
+        self, files: list[Path], config: NetworkConfig, labels: str, rule: InferenceRule
+    ) -> Runner:
         """The source's own network with a checkpoint's weights."""
         raise NotImplementedError
 

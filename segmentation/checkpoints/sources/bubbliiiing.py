@@ -13,6 +13,7 @@ from PIL import Image
 from torch import nn
 
 from segmentation.checkpoints.sources import Runner, Source, load
+from segmentation.inference import InferenceRule
 from segmentation.pspnet import NetworkConfig
 
 _BACKBONES = {"resnet50": "resnet50", "mobilenet_v2": "mobilenet"}
@@ -34,7 +35,9 @@ class Bubbliiiing(Source):
         found: nn.Conv2d = parts[""].master_branch[1]
         return found
 
-    def run(self, files: list[Path], config: NetworkConfig, labels: str, window_px: int) -> Runner:
+    def run(
+        self, files: list[Path], config: NetworkConfig, labels: str, rule: InferenceRule
+    ) -> Runner:
         program = load("pspnet")
         with contextlib.redirect_stdout(io.StringIO()):
             predictor = program.PSPNet(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from segmentation.checkpoints.sources import Runner, Source, load
+from segmentation.inference import InferenceRule
 from segmentation.pspnet import NetworkConfig
 
 _ARCHITECTURES = {
@@ -58,7 +59,9 @@ class Csail(Source):
         found: nn.Conv2d = parts["decoder"].conv_last[4]
         return found
 
-    def run(self, files: list[Path], config: NetworkConfig, labels: str, window_px: int) -> Runner:
+    def run(
+        self, files: list[Path], config: NetworkConfig, labels: str, rule: InferenceRule
+    ) -> Runner:
         assert self.folder is not None
         with contextlib.chdir(self.folder):  # it reads its colours from ./data
             program = load("test")
@@ -66,6 +69,7 @@ class Csail(Source):
             os.path.join(self.folder, "config", "ade20k-resnet50dilated-ppm_deepsup.yaml")
         )
         program.cfg.DATASET.num_class = config.classes
+        program.cfg.DATASET.imgSizes = tuple(short for short, _ in rule.sizes) or (450,)
         parts = self._networks(config, files)
         network = program.SegmentationModule(parts["encoder"], parts["decoder"], nn.NLLLoss())
         caught: list[Any] = []

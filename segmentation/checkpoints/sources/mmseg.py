@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from segmentation.checkpoints.sources import Runner, Source, load
+from segmentation.inference import InferenceRule
 from segmentation.pspnet import NetworkConfig
 
 # the configuration file whose data set, test pipeline and test mode belong to a label set
@@ -78,9 +79,11 @@ class Mmseg(Source):
         found: nn.Conv2d = parts[""].decode_head.conv_seg
         return found
 
-    def run(self, files: list[Path], config: NetworkConfig, labels: str, window_px: int) -> Runner:
+    def run(
+        self, files: list[Path], config: NetworkConfig, labels: str, rule: InferenceRule
+    ) -> Runner:
         apis = load("mmseg.apis")
-        values = self._config(config, labels, window_px)
+        values = self._config(config, labels, rule.window_px)
         network = apis.init_model(values, str(files[0]), device="cpu")
 
         def mask(photo: Path) -> NDArray[np.int64]:

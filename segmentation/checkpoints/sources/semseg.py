@@ -18,6 +18,7 @@ from torch import nn
 
 from segmentation.checkpoints.rules import IMAGENET_MEAN, IMAGENET_STD
 from segmentation.checkpoints.sources import Runner, Source, load
+from segmentation.inference import InferenceRule
 from segmentation.pspnet import NetworkConfig
 
 _BASE_SIZES = {"cityscapes": 2048}
@@ -49,7 +50,9 @@ class Semseg(Source):
         found: nn.Conv2d = parts[""].cls[4]
         return found
 
-    def run(self, files: list[Path], config: NetworkConfig, labels: str, window_px: int) -> Runner:
+    def run(
+        self, files: list[Path], config: NetworkConfig, labels: str, rule: InferenceRule
+    ) -> Runner:
         program = self._program()
         network = self.build(config, labels)[""].eval()
         state = torch.load(files[0], map_location="cpu", weights_only=True)["state_dict"]
@@ -77,8 +80,8 @@ class Semseg(Source):
                     list(IMAGENET_MEAN),
                     list(IMAGENET_STD),
                     base,
-                    window_px,
-                    window_px,
+                    rule.window_px,
+                    rule.window_px,
                     [1.0],
                     str(grey),
                     str(Path(name) / "color"),
