@@ -1,4 +1,4 @@
-"""`python -m segmentation train|export|evaluate|predict|explain`."""
+"""`python -m segmentation train|export|evaluate|predict|explain|import`."""
 
 from __future__ import annotations
 
@@ -76,6 +76,68 @@ def _explain(args: argparse.Namespace) -> dict[str, Any]:
     return {"out": str(args.out), "stages": {stage.key: stage.shape for stage in stages}}
 
 
+def _import(args: argparse.Namespace) -> dict[str, Any]:
+    from segmentation.checkpoints import ImportOptions, import_checkpoint
+    from segmentation.checkpoints.certify import certify, note_parity, photographs
+    from segmentation.errors import CheckpointError
+    from segmentation.manifest import Manifest
+
+    photos = photographs(args.certify, args.images) if args.certify else []
+    options = ImportOptions(
+        args.output_stride, args.align_corners, args.window, args.views, terms=args.terms
+    )
+    path = import_checkpoint(
+        args.file,
+        labels=args.labels,
+        target_dir=args.out,
+        decoder=args.decoder,
+        layout=args.layout,
+        name=args.name,
+        sha256=args.sha256,
+        options=options,
+    )
+    if photos:
+        files = [file for file in (args.file, args.decoder) if file is not None]
+        try:
+            certify(path, files, photos, args.source)
+        except CheckpointError as error:
+            print(f"no parity report was made: {error}", file=sys.stderr)
+    else:
+        note_parity(path, {"made": False, "why": "not asked for: --certify DIR_OF_PHOTOS"})
+    manifest = Manifest.load(path)
+    return {
+        "manifest": str(path),
+        "layout": manifest.source["layout"],
+        "network": manifest.network["backbone"],
+        "classes": len(manifest.labels),
+        "sha256": manifest.weights_sha256,
+        "parity": manifest.source["parity"],
+    }
+
+
+def _add_import(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("file", type=Path, help="torch checkpoint or safetensors; never executed")
+    sub.add_argument("--decoder", type=Path, help="second file of CSAIL's layout")
+    sub.add_argument("--layout", default="auto", help="auto, mmseg, semseg, csail, bubbliiiing")
+    sub.add_argument("--labels", required=True, help="label set, such as ade20k or cityscapes")
+    sub.add_argument("--name", help="what the weights are called; default: the file's name")
+    sub.add_argument("--out", type=Path, default=Path("weights"), help="folder of the two files")
+    sub.add_argument("--sha256", help="digest that the file must have")
+    sub.add_argument("--output-stride", type=int, choices=[8, 16, 32], help="no key tells it")
+    sub.add_argument("--align-corners", action=argparse.BooleanOptionalAction)
+    sub.add_argument("--window", type=int, metavar="PX", help="side of a sliding window; 0: none")
+    sub.add_argument(
+        "--views",
+        default="published",
+        choices=["published", "single", "multi"],
+        help="as its authors test it, one pass, or six sizes and mirror images",
+    )
+    sub.add_argument("--terms", default="", help="under which terms the weights may be used")
+    sub.add_argument("--certify", type=Path, metavar="DIR", help="compare on these photographs")
+    sub.add_argument("--images", type=int, default=20, help="how many of them")
+    sub.add_argument("--source", type=Path, help="folder of the publisher's code, for --certify")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The command line; every command takes `--json`."""
     parser = argparse.ArgumentParser("python -m segmentation", description=__doc__)
@@ -112,6 +174,8 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("file", type=Path)
     sub.add_argument("--weights", default="starter", help="name, or path of a manifest")
     sub.add_argument("-o", "--out", type=Path, default=Path("sheet.png"))
+
+    _add_import(command("import", _import, "make a published PSPNet's checkpoint into weights"))
     return parser
 
 

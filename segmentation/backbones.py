@@ -53,8 +53,20 @@ class Backbone(nn.Module):
 
 
 def _check_stride(output_stride: int) -> None:
-    if output_stride not in (8, 16):
-        raise ConfigError(f"output_stride is 8 or 16, not {output_stride}")
+    if output_stride not in (8, 16, 32):
+        raise ConfigError(f"output_stride is 8, 16 or 32, not {output_stride}")
+
+
+class Dilation(NamedTuple):
+    """How a ResNet's strides become dilations; published PSPNets differ in it.
+
+    Attributes:
+        contract: the first block of a dilated stage keeps the dilation that its input had.
+        both: in a basic block the second 3×3 convolution is dilated too.
+    """
+
+    contract: bool = True
+    both: bool = False
 
 
 # --- ResNet ------------------------------------------------------------------------------------
@@ -70,13 +82,17 @@ class BasicBlock(nn.Module):
     expansion = 1
 
     def __init__(
-        self, inputs: int, width: int, stride: int, dilation: int, downsample: nn.Module | None
+        self,
+        inputs: int,
+        width: int,
+        stride: int,
+        dilations: tuple[int, int],
+        downsample: nn.Module | None,
     ) -> None:
         super().__init__()
-        self.conv1 = _conv3x3(inputs, width, stride, dilation)
+        self.conv1 = _conv3x3(inputs, width, stride, dilations[0])
         self.bn1 = nn.BatchNorm2d(width)
-        # Published PSPNets (mmsegmentation) dilate only the first convolution of a basic block.
-        self.conv2 = _conv3x3(width, width)
+        self.conv2 = _conv3x3(width, width, 1, dilations[1])
         self.bn2 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
         self.downsample = downsample
@@ -93,12 +109,17 @@ class Bottleneck(nn.Module):
     expansion = 4
 
     def __init__(
-        self, inputs: int, width: int, stride: int, dilation: int, downsample: nn.Module | None
+        self,
+        inputs: int,
+        width: int,
+        stride: int,
+        dilations: tuple[int, int],
+        downsample: nn.Module | None,
     ) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = _conv3x3(width, width, stride, dilation)
+        self.conv2 = _conv3x3(width, width, stride, dilations[0])
         self.bn2 = nn.BatchNorm2d(width)
         self.conv3 = nn.Conv2d(width, width * self.expansion, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(width * self.expansion)
@@ -134,14 +155,14 @@ def _deep_stem(widths: tuple[int, int, int]) -> nn.Sequential:
 class ResNet(Backbone):
     """ResNet with dilated last stages instead of strides.
 
-    Stages keep torchvision's names (`layer1` … `layer4`). In each dilated stage the first block
-    keeps the dilation that its input had ("contracted"), as in the published PSPNets.
+    Stages keep torchvision's names (`layer1` … `layer4`).
 
     Args:
         block: `BasicBlock` or `Bottleneck`.
         depths: blocks per stage.
-        output_stride: 8 or 16.
+        output_stride: 8, 16 or 32 (nothing dilated).
         stem: widths of a deep 3×3 stem ("V1c"), or None for the 7×7 of torchvision.
+        dilation: which convolutions of the late stages are dilated.
     """
 
     def __init__(
@@ -150,15 +171,17 @@ class ResNet(Backbone):
         depths: tuple[int, int, int, int],
         output_stride: int = 8,
         stem: tuple[int, int, int] | None = None,
+        dilation: Dilation | None = None,
     ) -> None:
         super().__init__()
         _check_stride(output_stride)
         self.output_stride = output_stride
+        self.dilation = dilation or Dilation()
         self.stem = _plain_stem() if stem is None else _deep_stem(stem)
         self.maxpool = nn.MaxPool2d(3, 2, 1)
         self._inputs = 64 if stem is None else stem[-1]
-        strides = (1, 2, 1, 1) if output_stride == 8 else (1, 2, 2, 1)
-        dilations = (1, 1, 2, 4) if output_stride == 8 else (1, 1, 1, 2)
+        strides = {8: (1, 2, 1, 1), 16: (1, 2, 2, 1), 32: (1, 2, 2, 2)}[output_stride]
+        dilations = {8: (1, 1, 2, 4), 16: (1, 1, 1, 2), 32: (1, 1, 1, 1)}[output_stride]
         for index, (width, depth) in enumerate(zip((64, 128, 256, 512), depths, strict=True)):
             stage = self._stage(block, width, depth, strides[index], dilations[index])
             self.add_module(f"layer{index + 1}", stage)
@@ -180,8 +203,10 @@ class ResNet(Backbone):
             downsample = nn.Sequential(
                 nn.Conv2d(self._inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
             )
-        first = block(self._inputs, width, stride, max(1, dilation // 2), downsample)
-        rest = [block(outputs, width, 1, dilation, None) for _ in range(depth - 1)]
+        entering = max(1, dilation // 2) if self.dilation.contract else dilation
+        second = dilation if self.dilation.both else 1
+        first = block(self._inputs, width, stride, (entering, second), downsample)
+        rest = [block(outputs, width, 1, (dilation, second), None) for _ in range(depth - 1)]
         self._inputs = outputs
         return nn.Sequential(first, *rest)
 
@@ -203,7 +228,7 @@ _LAST_BLOCK = 17  # last inverted residual, 320 channels; 18 is the 1×1 convolu
 
 def _dilate(blocks: dict[int, nn.Module], output_stride: int) -> None:
     """Turn the strides of MobileNetV2's late stages into dilations, in place (contracted)."""
-    first_dilated = {8: (7, 14), 16: (14,)}[output_stride]
+    first_dilated: tuple[int, ...] = {8: (7, 14), 16: (14,), 32: ()}[output_stride]
     dilation = 1
     for index in sorted(blocks):
         entering = dilation
@@ -229,16 +254,21 @@ class MobileNetV2(Backbone):
         output_stride: 8 or 16, of the parser's blocks. The general map always has stride 16.
         branch_at: first doubled block (7 or 14 are stage borders), or None: nothing is doubled and
             every block is the parser's.
+        head: whether the 1×1 convolution to 1280 channels is there. Published PSPNets drop it; the
+            general map is then that of the last block. A twin needs it.
     """
 
     aux_channels = 96
     out_channels = 320
-    general_channels = 1280
     early_channels = (24, 32)
 
-    def __init__(self, output_stride: int = 16, branch_at: int | None = 7) -> None:
+    def __init__(
+        self, output_stride: int = 16, branch_at: int | None = 7, head: bool = True
+    ) -> None:
         super().__init__()
         _check_stride(output_stride)
+        if not head and branch_at is not None:
+            raise ConfigError("branch_at needs the head")
         if branch_at is not None and not (
             1 <= branch_at <= (7 if output_stride == 8 else _AUX_BLOCK + 1)
         ):
@@ -246,6 +276,9 @@ class MobileNetV2(Backbone):
         self.output_stride = output_stride
         self.branch_at = branch_at
         self.features = mobilenet_v2(weights=None).features
+        self.general_channels = 1280 if head else self.out_channels
+        if not head:
+            self.features = self.features[:-1]
         blocks = dict(enumerate(self.features))
         if branch_at is None:
             _dilate(blocks, output_stride)
@@ -287,7 +320,9 @@ class MobileNetV2(Backbone):
             elif index == _AUX_BLOCK:
                 aux = x
         described: Tensor | None = None
-        if general and self.branch_at is None:
+        if general and len(self.features) == _LAST_BLOCK + 1:
+            described = x
+        elif general and self.branch_at is None:
             described = self.features[_LAST_BLOCK + 1](x)
         elif general:
             described = self.features[self.branch_at :](shared)
@@ -309,15 +344,17 @@ def build_backbone(
     output_stride: int,
     *,
     stem: tuple[int, int, int] | None = None,
+    dilation: Dilation | None = None,
     branch_at: int | None = None,
+    head: bool = True,
 ) -> Backbone:
     """Backbone `name` of `BACKBONES`, with random weights; ConfigError for an unknown name."""
     if name == "mobilenet_v2":
-        return MobileNetV2(output_stride, branch_at)
+        return MobileNetV2(output_stride, branch_at, head)
     if name not in _RESNETS:
         raise ConfigError(f"unknown backbone {name!r}; known are {', '.join(BACKBONES)}")
     block, depths = _RESNETS[name]
-    return ResNet(block, depths, output_stride, stem)
+    return ResNet(block, depths, output_stride, stem, dilation)
 
 
 def freeze_batch_norm(module: nn.Module) -> None:

@@ -32,14 +32,27 @@ class Whitening:
 
     Attributes:
         mean: float32 (F,), μ.
-        matrix: float32 (D, F), W: principal axes over their eigenvalues to some power.
+        matrix: float32 (D, F), W: principal axes over their eigenvalues to some power. None leaves
+            the features as they are, until a release was fitted.
     """
 
     mean: Floats
-    matrix: Floats
+    matrix: Floats | None
+
+    @property
+    def width(self) -> int:
+        """D, the width of what comes out."""
+        return len(self.mean) if self.matrix is None else len(self.matrix)
+
+    @classmethod
+    def identity(cls, width: int) -> Whitening:
+        """What a network has that nothing was fitted for: D = F, W = 1, μ = 0."""
+        return cls(np.zeros(width, np.float32), None)
 
     def __call__(self, features: Floats) -> Floats:
         """W (v − μ) of each row: (R, F) → (R, D)."""
+        if self.matrix is None:
+            return features - self.mean
         projected: Floats = ((features - self.mean) @ self.matrix.T).astype(np.float32)
         return projected
 

@@ -82,6 +82,41 @@ class WeightsError(SegmentationError):
     http_status = 422
 
 
+class CheckpointError(WeightsError):
+    """Raised when a published checkpoint cannot be imported; the message says why and what helps."""
+
+    code = "checkpoint_invalid"
+
+
+class CatalogueError(SegmentationError):
+    """Raised when the catalogue has no model of a name."""
+
+    code = "catalogue_unknown"
+    http_status = 404
+
+
+class DownloadError(SegmentationError):
+    """Raised when a file could not be fetched whole; what came is kept, and a new try goes on there."""
+
+    code = "download_failed"
+    http_status = 502
+    retryable = True
+
+
+class DownloadCorrupt(SegmentationError):
+    """Raised when a downloaded file is not the one the catalogue names."""
+
+    code = "download_corrupt"
+    http_status = 502
+
+
+class DiskFull(SegmentationError):
+    """Raised when a download does not fit on the disk."""
+
+    code = "disk_full"
+    http_status = 507
+
+
 class DatasetError(SegmentationError):
     """Raised when a folder does not hold a data set in the expected format."""
 

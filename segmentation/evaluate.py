@@ -65,7 +65,7 @@ def evaluate(parser: Parser, folder: Path) -> Evaluation:
     for pair in tqdm(pairs, "evaluating", unit="image"):
         image, mask = read_pair(pair, len(classes))
         height, width = mask.shape
-        prepared = Prepared(parser.rule.resize(image), (height, width))
+        prepared = parser.prepare(image, (height, width))
         waiting.setdefault(prepared.bucket, []).append((prepared, mask))
         if len(waiting[prepared.bucket]) == BATCH:
             flush(prepared.bucket)

@@ -38,6 +38,8 @@ class Manifest:
         weights_sha256: hex digest that the file must have.
         metrics: figures measured when the weights were made.
         terms: under which terms the weights may be used.
+        inference: keyword arguments of `segmentation.inference.InferenceRule`.
+        source: where imported weights came from: layout, files with their sha256, parity.
         folder: where both files lie.
     """
 
@@ -52,6 +54,8 @@ class Manifest:
     weights_sha256: str
     metrics: dict[str, Any] = field(default_factory=dict)
     terms: str = ""
+    inference: dict[str, Any] = field(default_factory=dict)
+    source: dict[str, Any] = field(default_factory=dict)
     folder: Path = WEIGHTS_DIR
 
     @property
@@ -81,8 +85,11 @@ class Manifest:
             if values.pop("format") != FORMAT:
                 raise WeightsError(f"{path.name} has another format version than {FORMAT}.")
             labels = values.pop("labels")
+            classes, classes_zh, colours = (
+                tuple(labels[key]) for key in ("classes", "classes_zh", "colours")
+            )
             label_set = LabelSet(
-                labels["name"], *(tuple(labels[k]) for k in ("classes", "classes_zh", "colours"))
+                labels["name"], classes, classes_zh, colours, labels.get("offset", 0)
             )
             return cls(labels=label_set, folder=path.parent, **values)
         except (KeyError, TypeError, ValueError) as error:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,11 +16,21 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from segmentation.backbones import BasicBlock, Bottleneck
 from segmentation.describe import Description, Floats, ParsedPicture, Whitening, describe
 from segmentation.errors import DeviceOutOfMemory, WeightsError
+from segmentation.inference import (
+    InferenceRule,
+    joined,
+    look,
+    most_probable,
+    output_scores,
+    stitched,
+)
 from segmentation.manifest import Manifest
-from segmentation.preprocess import InputRule, to_batch
+from segmentation.preprocess import InputRule, View, to_batch
 from segmentation.pspnet import NetworkConfig, ParsedMaps, PSPNet
+from segmentation.resample import Pixels, Rgb
 
 MAX_MASK_PX = 512
 """Longest side of a stored class map."""
@@ -33,12 +44,17 @@ class Prepared:
     """A picture resized for the network.
 
     Attributes:
-        pixels: uint8 (h, w, 3).
+        views: the picture at each size it is looked at in.
         mask_size: (height, width) of the class map to make, in the picture's own aspect ratio.
     """
 
-    pixels: NDArray[np.uint8]
+    views: tuple[View, ...]
     mask_size: tuple[int, int]
+
+    @property
+    def pixels(self) -> Pixels:
+        """The first view's pixels, (h, w, 3)."""
+        return self.views[0].pixels
 
     @property
     def bucket(self) -> tuple[int, int]:
@@ -60,25 +76,52 @@ def has_fast_bf16(device: torch.device) -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
+def _conv_norm_pairs(module: nn.Module) -> Iterator[tuple[str, str]]:
+    """Names of a module's children that are called one after the other."""
+    if isinstance(module, nn.Sequential):
+        yield from pairwise(list(module._modules))
+    elif isinstance(module, (BasicBlock, Bottleneck)):
+        yield from (("conv1", "bn1"), ("conv2", "bn2"))
+        if isinstance(module, Bottleneck):
+            yield "conv3", "bn3"
+
+
 def fuse_batch_norms(network: PSPNet) -> None:
-    """Fold every batch norm that follows a convolution in a `Sequential` into it, in place.
+    """Fold every batch norm that follows a convolution into it, in place.
 
     Exact up to rounding in eval mode (Jacob et al., CVPR 2018, eq. 14), and saves a pass over memory
     for each layer.
     """
     for module in network.modules():
-        if isinstance(module, nn.Sequential):
-            names = list(module._modules)
-            for first, second in pairwise(names):
-                convolution, norm = module._modules[first], module._modules[second]
-                if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                    fused = nn.utils.fuse_conv_bn_eval(convolution, norm)
-                    module._modules[first], module._modules[second] = fused, nn.Identity()
+        for first, second in _conv_norm_pairs(module):
+            convolution, norm = module._modules[first], module._modules[second]
+            if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                fused = nn.utils.fuse_conv_bn_eval(convolution, norm)
+                module._modules[first], module._modules[second] = fused, nn.Identity()
 
 
-def _split_state(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], Whitening]:
+def _empty(config: NetworkConfig) -> PSPNet:
+    """A network whose weights were never set: drawing 50 million random ones takes a second."""
+    with torch.device("meta"):
+        network = PSPNet(config)
+    network.to_empty(device="cpu")
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.reset_running_stats()  # its counter of batches may be absent from a file
+    return network
+
+
+def _split_state(state: dict[str, Tensor], network: PSPNet) -> tuple[dict[str, Tensor], Whitening]:
+    """Weights of the network, and the whitening: none was fitted yet when a file has none."""
+    if "whitening.mean" not in state:
+        return state, Whitening.identity(feature_width(network))
     mean, matrix = state.pop("whitening.mean"), state.pop("whitening.matrix")
     return state, Whitening(mean.float().numpy(), matrix.float().numpy())
+
+
+def feature_width(network: PSPNet) -> int:
+    """F: channels of the general map and of the fused map together."""
+    return network.backbone.general_channels + network.config.width
 
 
 class Parser:
@@ -91,6 +134,7 @@ class Parser:
         network: in eval mode, on its device.
         whitening: projection of pooled features.
         device: where the network lives.
+        exact: compute in float32, even where bfloat16 is faster.
     """
 
     def __init__(
@@ -99,20 +143,31 @@ class Parser:
         network: PSPNet,
         whitening: Whitening,
         device: torch.device,
+        exact: bool = False,
     ) -> None:
         self.manifest = manifest
         self.rule = InputRule.from_json(manifest.input)
+        self.inference = InferenceRule.from_json(manifest.inference)
+        sizes = self.inference.sizes or ((self.rule.short_px, self.rule.long_px),)
+        self._rules = [replace(self.rule, short_px=s, long_px=long) for s, long in sizes]
         self.whitening = whitening
         self.device = device
-        self.fast = has_fast_bf16(device)
-        self.network = network.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.fast = has_fast_bf16(device) and not exact
+        # Exactly, then in the order of sums that other code has.
+        self.memory = torch.contiguous_format if exact else torch.channels_last
+        self.network = network.eval().to(device, memory_format=self.memory)  # type: ignore[call-overload]
         if self.fast and device.type == "cpu":
             # Weights kept in bf16: autocast would convert them anew for every batch.
             self.network.to(torch.bfloat16)
 
     @classmethod
     def load(
-        cls, name: str | Path = "starter", device: str = "auto", threads: int | None = None
+        cls,
+        name: str | Path = "starter",
+        device: str = "auto",
+        threads: int | None = None,
+        whitening: Whitening | None = None,
+        exact: bool = False,
     ) -> Parser:
         """Load verified weights.
 
@@ -120,6 +175,8 @@ class Parser:
             name: shipped weights, or the path of a manifest.
             device: "auto", "cpu", "cuda" or "cuda:N".
             threads: compute threads of the process; None leaves torch's own choice.
+            whitening: used instead of the one in the file, such as a release's own.
+            exact: compute in float32 and with batch norms as they are, to compare with other code.
 
         Raises:
             WeightsError: missing, altered, or not fitting the network of the manifest.
@@ -128,9 +185,9 @@ class Parser:
             torch.set_num_threads(threads)
         manifest = Manifest.load(name)
         path = manifest.verify_weights()
-        network = PSPNet(NetworkConfig.from_json(manifest.network))
+        network = _empty(NetworkConfig.from_json(manifest.network))
         try:
-            state, whitening = _split_state(load_file(path))
+            state, own = _split_state(load_file(path), network)
             # Batch norms count their batches; that counter is no weight and may be absent.
             missing, unexpected = network.load_state_dict(
                 {key: value.float() for key, value in state.items()}, strict=False
@@ -149,25 +206,44 @@ class Parser:
                 f"{unexpected[:2]}."
             )
         network.eval()
-        fuse_batch_norms(network)
-        return cls(manifest, network, whitening, pick_device(device))
+        if not exact:
+            fuse_batch_norms(network)
+        whitening = whitening or own
+        if len(whitening.mean) != feature_width(network):
+            raise WeightsError(
+                f"{path.name}: its whitening takes {len(whitening.mean)} features, the network "
+                f"has {feature_width(network)}; fit it again."
+            )
+        return cls(manifest, network, whitening, pick_device(device), exact)
 
     # --- stages, in their order ---------------------------------------------------------------
 
-    def prepare(self, image: NDArray[np.uint8]) -> Prepared:
-        """Resize uint8 (H, W, 3) RGB for the network."""
-        pixels = self.rule.resize(image)
-        height, width = image.shape[:2]
-        scale = min(MAX_MASK_PX / max(height, width), max(pixels.shape[:2]) / max(height, width))
-        size = max(1, round(height * scale)), max(1, round(width * scale))
-        return Prepared(pixels, size)
+    def prepare(self, image: Rgb, mask_size: tuple[int, int] | None = None) -> Prepared:
+        """Resize uint8 (H, W, 3) RGB for the network.
+
+        Args:
+            mask_size: (height, width) of the class map; by default the picture's shape at no more
+                than 512 px, and no more than the network sees.
+        """
+        views = tuple(rule.view(image) for rule in self._rules)
+        if mask_size is None:
+            height, width = image.shape[:2]
+            seen = max(max(view.content.height, view.content.width) for view in views)
+            scale = min(MAX_MASK_PX / max(height, width), seen / max(height, width))
+            mask_size = max(1, round(height * scale)), max(1, round(width * scale))
+        return Prepared(views, mask_size)
 
     def forward(self, pictures: list[Prepared]) -> ParsedMaps:
-        """Raw maps of pictures of one bucket, on the device."""
-        batch = self.rule.normalise(to_batch([p.pixels for p in pictures]).to(self.device))
+        """Raw maps of the first views of pictures of one bucket, on the device."""
+        return self._run(self._normalised([p.pixels for p in pictures]))
+
+    def _normalised(self, pixels: list[Pixels]) -> Tensor:
+        return self.rule.normalise(to_batch(pixels).to(self.device))
+
+    def _run(self, batch: Tensor) -> ParsedMaps:
         if self.fast and self.device.type == "cpu":
             batch = batch.to(torch.bfloat16)
-        batch = batch.contiguous(memory_format=torch.channels_last)
+        batch = batch.contiguous(memory_format=self.memory)
         autocast = self.fast and self.device.type == "cuda"
         with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16, enabled=autocast):
             maps: ParsedMaps = self.network(batch)
@@ -189,12 +265,64 @@ class Parser:
 
     @torch.inference_mode()
     def _infer(self, pictures: list[Prepared]) -> list[ParsedPicture]:
+        if not self.inference.plain:
+            return [self._infer_views(picture) for picture in pictures]
         maps = self.forward(pictures)
         logits = maps.logits.float()
         confidence = logits.softmax(1).amax(1).cpu().numpy()
         features = self.pooled_features(maps)
-        masks = self._class_maps(logits, [p.mask_size for p in pictures])
+        if self.inference.upsample == "window":
+            masks = [self._class_map(one, p) for one, p in zip(logits, pictures, strict=True)]
+        else:
+            masks = self._class_maps(logits, [p.mask_size for p in pictures])
         return [ParsedPicture(m, c, f) for m, c, f in zip(masks, confidence, features, strict=True)]
+
+    def _class_map(self, logits: Tensor, picture: Prepared) -> NDArray[np.uint8]:
+        """Class map of (C, h, w) through the network's input size, as most published networks do."""
+        upsample, size = self.network.upsample, picture.mask_size
+        mask = most_probable(logits[None], picture.bucket, size, self.inference, upsample)
+        found: NDArray[np.uint8] = mask.cpu().numpy()
+        return found
+
+    def _infer_views(self, picture: Prepared) -> ParsedPicture:
+        """One picture by an inference rule of windows, sizes or mirror images."""
+        scores, features = self._look(picture)
+        confident = F.adaptive_avg_pool2d(scores.amax(0)[None], features.shape[:2])[0]
+        mask = scores.argmax(0).to(torch.uint8).cpu().numpy()
+        return ParsedPicture(mask, confident.cpu().numpy(), features)
+
+    def _look(self, picture: Prepared) -> tuple[Tensor, Floats]:
+        """Probabilities (C, *mask_size) over all views, and the features of the middle one."""
+        upsample, rule = self.network.upsample, self.inference
+        total: Tensor | None = None
+        features: Floats | None = None
+        for number, view in enumerate(picture.views):
+            height, width = view.pixels.shape[:2]
+            seen = look(self._normalised([view.pixels]), rule, self._run, upsample)
+            if number == len(picture.views) // 2:
+                parts = [(one.box, self.pooled_features(one.maps)[0]) for one in seen]
+                features = stitched(parts, view.content, height, width)
+            scores = joined(seen, height, width)
+            scores = output_scores(scores, view.content, picture.mask_size, rule, upsample)
+            total = scores if total is None else total + scores
+        assert total is not None and features is not None
+        return total / len(picture.views), features
+
+    @torch.inference_mode()
+    def scores(self, picture: Prepared) -> Tensor:
+        """What the class map is the argmax of, float32 (C, *mask_size).
+
+        Probabilities; logits for a rule of one whole view, where nothing is averaged.
+        """
+        if not self.inference.plain:
+            return self._look(picture)[0]
+        logits = self.forward([picture]).logits.float()
+        if self.inference.upsample == "window":
+            logits = self.network.upsample(logits, picture.bucket)
+            corners = self.inference.align_corners
+            size = picture.mask_size
+            return F.interpolate(logits, size, mode="bilinear", align_corners=corners)[0]
+        return self.network.upsample(logits, picture.mask_size)[0]
 
     def pooled_features(self, maps: ParsedMaps) -> Floats:
         """What pooling averages: the backbone's general map beside the fused map.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segmentation.backbones import Backbone, build_backbone
+from segmentation.backbones import Backbone, Dilation, build_backbone
 from segmentation.errors import ConfigError
 
 
@@ -42,13 +42,20 @@ class PyramidPooling(nn.Module):
     """Averages over 1, 2, 3, 6 … bins a side, each narrowed to C/len(bins) and laid beside the input.
 
     (B, C, h, w) → (B, 2C, h, w), the input's own channels first. Without bins it is the identity.
+    `width` sets the channels of each level instead of C/len(bins).
     """
 
-    def __init__(self, channels: int, bins: tuple[int, ...], align_corners: bool = False) -> None:
+    def __init__(
+        self,
+        channels: int,
+        bins: tuple[int, ...],
+        align_corners: bool = False,
+        width: int = 0,
+    ) -> None:
         super().__init__()
         self.bins = bins
         self.align_corners = align_corners
-        width = channels // max(1, len(bins))
+        width = width or channels // max(1, len(bins))
         self.levels = nn.ModuleList(conv_bn_relu(channels, width, 1) for _ in bins)
         self.out_channels = channels + width * len(bins)
 
@@ -97,13 +104,16 @@ class NetworkConfig:
     Attributes:
         backbone: one of `segmentation.backbones.BACKBONES`.
         classes: number of classes.
-        output_stride: 8 or 16.
+        output_stride: 8, 16 or 32.
         bins: sides of the pyramid's grids.
+        pyramid_width: channels of each of its levels; 0 for the backbone's over their number.
         width: channels of the fused map.
         dropout: share of the fused map's channels dropped while training.
         aux: whether there is an auxiliary head.
         align_corners: how the pyramid and the logits are upsampled.
         stem: widths of a deep ResNet stem, or None.
+        contract, dilate_both: see `segmentation.backbones.Dilation`.
+        head: see `segmentation.backbones.MobileNetV2`.
         branch_at: see `segmentation.backbones.MobileNetV2`.
         detail: width of a `DetailHead`; 0 for none, as published.
     """
@@ -119,6 +129,10 @@ class NetworkConfig:
     stem: tuple[int, int, int] | None = None
     branch_at: int | None = None
     detail: int = 0
+    pyramid_width: int = 0
+    contract: bool = True
+    dilate_both: bool = False
+    head: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, as `from_json` reads them."""
@@ -148,10 +162,17 @@ class PSPNet(nn.Module):
         super().__init__()
         self.config = config
         self.backbone: Backbone = build_backbone(
-            config.backbone, config.output_stride, stem=config.stem, branch_at=config.branch_at
+            config.backbone,
+            config.output_stride,
+            stem=config.stem,
+            dilation=Dilation(config.contract, config.dilate_both),
+            branch_at=config.branch_at,
+            head=config.head,
         )
         channels = self.backbone.out_channels
-        self.pyramid = PyramidPooling(channels, config.bins, config.align_corners)
+        self.pyramid = PyramidPooling(
+            channels, config.bins, config.align_corners, config.pyramid_width
+        )
         self.fuse = conv_bn_relu(self.pyramid.out_channels, config.width, 3)
         self.dropout = nn.Dropout2d(config.dropout)
         self.detail: DetailHead | None = None

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
 
 from segmentation.describe import Floats, Whitening
+from segmentation.manifest import Manifest, sha256_of
 
 POWER = 0.15
 """Exponent of the eigenvalues: 0 is plain PCA, 0.5 full whitening. Chosen in docs/ranking.md."""
@@ -34,3 +40,29 @@ def fit_whitening(
     factors = (variances / variances.mean()) ** -power / np.sqrt(variances.sum())
     matrix = (axes[:width] * factors[:, None] * weights).astype(np.float32)
     return Whitening(mean.astype(np.float32), matrix)
+
+
+def store_whitening(manifest_path: Path, whitening: Whitening) -> Manifest:
+    """Put a fitted projection into weights: their file, digest and context width change.
+
+    The manifest is written last, so that a kill in between leaves weights that are refused rather
+    than weights that answer otherwise than they say.
+
+    Args:
+        manifest_path: of imported or exported weights.
+        whitening: fitted on features of these very weights.
+    """
+    manifest = Manifest.load(manifest_path)
+    state = load_file(manifest.verify_weights())
+    state["whitening.mean"] = whitening.mean
+    if whitening.matrix is None:
+        state.pop("whitening.mean")
+        state.pop("whitening.matrix", None)
+    else:
+        state["whitening.matrix"] = whitening.matrix.astype(np.float16)
+    temporary = manifest.weights_path.with_suffix(".safetensors.tmp")
+    save_file(state, temporary)
+    fitted = replace(manifest, context_width=whitening.width, weights_sha256=sha256_of(temporary))
+    os.replace(temporary, manifest.weights_path)
+    fitted.save(manifest.folder)
+    return fitted

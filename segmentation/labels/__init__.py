@@ -1,8 +1,10 @@
-"""Label sets: what the class indices of a mask mean, in words and colours."""
+"""Label sets: what the class indices of a mask mean, in words and colours. One JSON file each."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 
 IGNORE = 255
 """Mask value of pixels nobody labelled; never predicted, never counted."""
@@ -17,12 +19,16 @@ class LabelSet:
         classes: English names, unique, lower case.
         classes_zh: names in Simplified Chinese, same order.
         colours: `#rrggbb`, same order.
+        offset: value that class 0 has in the annotation files as they are published; lower values
+            there mean "unlabelled". ADE20K's files, for one, start at 1. Networks and masks of
+            Paysage always start at 0.
     """
 
     name: str
     classes: tuple[str, ...]
     classes_zh: tuple[str, ...]
     colours: tuple[str, ...]
+    offset: int = 0
 
     def __post_init__(self) -> None:
         sizes = {len(self.classes), len(self.classes_zh), len(self.colours)}
@@ -37,29 +43,15 @@ class LabelSet:
         return self.classes.index(name)
 
 
-_STARTER = (
-    ("building", "建筑", "#8c6d62"),
-    ("sky", "天空", "#6fb7e9"),
-    ("vegetation", "植被", "#2f7d3b"),
-    ("grass", "草地", "#8fc24a"),
-    ("road", "道路", "#5d5f6b"),
-    ("pavement", "人行道", "#c9a2c4"),
-    ("car", "汽车", "#2b50c8"),
-    ("water", "水面", "#1f8f9e"),
-    ("mountain", "山", "#a98f3c"),
-    ("person", "人", "#e0344a"),
-    ("bicycle", "自行车", "#7f1d4f"),
-    ("sign", "标志牌", "#f2c61f"),
-    ("pole", "杆", "#b9bdc4"),
-    ("fence", "栅栏", "#d98a4e"),
-    ("animal", "动物", "#f07f13"),
-    ("aeroplane", "飞机", "#8a63d2"),
-    ("boat", "船", "#0f5f8f"),
-    ("flower", "花", "#f26fb0"),
-    ("book", "书", "#4a3427"),
-    ("chair", "椅子", "#12b58a"),
-)
+def load_label_set(path: Path) -> LabelSet:
+    """A set from a file like those beside this module: rows of English, Chinese, colour."""
+    values = json.loads(path.read_text(encoding="utf-8"))
+    classes, classes_zh, colours = zip(*values["classes"], strict=True)
+    return LabelSet(values["name"], classes, classes_zh, colours, values["offset"])
 
-STARTER = LabelSet("starter", *(tuple(column) for column in zip(*_STARTER, strict=True)))
 
-LABEL_SETS: dict[str, LabelSet] = {STARTER.name: STARTER}
+LABEL_SETS: dict[str, LabelSet] = {
+    path.stem: load_label_set(path) for path in sorted(Path(__file__).parent.glob("*.json"))
+}
+
+STARTER = LABEL_SETS["starter"]
