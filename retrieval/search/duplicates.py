@@ -19,7 +19,7 @@ from retrieval.search.grammar import parse
 from retrieval.search.percentiles import percentile, samples_for
 from retrieval.search.vectors import as_text, dense
 
-CONTEXT = 0.90
+CONTEXT = 0.85
 LAYOUT = 0.80
 """Least similarities of a pair; chosen in docs/search.md on pictures that were cropped, shrunk and
 recompressed, against the nearest pairs of different pictures."""

@@ -30,6 +30,7 @@ from retrieval.upload import store_upload
 from segmentation.decode import decode
 from segmentation.predict import Parser, Prepared
 from segmentation.scenes import render
+from workers import index_benchmark
 
 
 def picture_files(count: int, folder: Path) -> list[Path]:
@@ -176,8 +177,14 @@ class Command(BaseCommand):
     help = "Measure the network, the way from files to rows, or searches."
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("what", choices=["model", "ingest", "query"])
+        parser.add_argument("what", choices=["model", "ingest", "query", "index"])
         parser.add_argument("--images", type=int, default=2000, help="for ingest; model takes 200")
+        parser.add_argument(
+            "--regions", type=int, default=100_000, help="index: images with regions"
+        )
+        parser.add_argument(
+            "--sources", type=int, default=600, help="index: pictures resampled from"
+        )
         parser.add_argument("--queries", type=int, default=200)
         parser.add_argument("--json", action="store_true")
 
@@ -185,6 +192,10 @@ class Command(BaseCommand):
         result: dict[str, Any]
         if what == "query":
             result = measure_query(queries)
+        elif what == "index":
+            result = index_benchmark.measure(
+                images, min(queries, 50), options["regions"], options["sources"]
+            )
         else:
             release = prepare()
             with tempfile.TemporaryDirectory() as folder:

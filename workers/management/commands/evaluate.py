@@ -1,4 +1,4 @@
-"""`manage.py evaluate retrieval --data DIR`: how well the default ranking finds the same category."""
+"""`manage.py evaluate retrieval|layout --data DIR`: how well search finds the same category or layout."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from segmentation.decode import decode
 from segmentation.describe import Description
 from segmentation.predict import Parser
 from segmentation.preprocess import to_batch
+from workers.layout_evaluation import evaluate_layout
 
 Matrix = NDArray[np.float32]
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
@@ -95,15 +96,19 @@ class ImageNetBackbone:
 
 
 class Command(BaseCommand):
-    help = "Measure search: precision@10 and mAP over a folder of images per category."
+    help = "Measure search by folders of images per category, or by ground-truth masks."
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("what", choices=["retrieval"])
+        parser.add_argument("what", choices=["retrieval", "layout"])
         parser.add_argument("--data", type=Path, required=True)
         parser.add_argument("--weights", default="starter")
         parser.add_argument("--json", action="store_true")
 
-    def handle(self, *, data: Path, weights: str, **options: Any) -> None:
+    def handle(self, *, what: str, data: Path, weights: str, **options: Any) -> None:
+        if what == "layout":
+            answer = evaluate_layout(Parser.load(weights), data)
+            self.stdout.write(json.dumps(answer, indent=None if options["json"] else 1))
+            return
         files = [p for p in sorted(data.glob("*/*")) if p.suffix.lower() in SUFFIXES]
         if len({path.parent for path in files}) < 2:
             raise CommandError(
