@@ -58,7 +58,7 @@ def explain(parser: Parser, image: Pixels) -> list[Stage]:
             _("What the network sees"),
             _("The photograph is resized by the release's rule and normalised by colour channel."),
             _shape(prepared.pixels.shape),
-            _resized(prepared.pixels, size, Image.Resampling.BILINEAR),
+            _resized(prepared.pixels.round().astype(np.uint8), size, Image.Resampling.BILINEAR),
         ),
         _map_stage(
             "backbone",

@@ -261,6 +261,7 @@ def test_imports_go_one_way():
     assert not {n for n in retrieval if n.split(".")[0] in ("torch", "torchvision", "workers")}
     torch_free = {
         "segmentation",
+        "segmentation.describe",
         "segmentation.manifest",
         "segmentation.labels",
         "segmentation.errors",
