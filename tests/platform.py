@@ -86,6 +86,8 @@ def platform() -> Iterator[Platform]:
         # keep reading, so that the platform never waits for us
         threading.Thread(target=lambda: said.extend(process.stdout or []), daemon=True).start()
         yield Platform(process, f"http://127.0.0.1:{port}", password[1], home, said)
+        if folder_for_people := os.environ.get("PAYSAGE_SCREENSHOTS"):
+            (Path(folder_for_people) / "platform.log").write_text("".join(said))
         alive = stop(process)
         assert not alive, alive
         started = time.monotonic()

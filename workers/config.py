@@ -34,6 +34,11 @@ beat_schedule = {
         "schedule": 600.0,
         "options": {"queue": "query", "expires": 600},
     },
+    "indexes": {
+        "task": "paysage.indexes",
+        "schedule": 300.0,
+        "options": {"queue": "bulk", "expires": 300},
+    },
     "statistics": {
         "task": "paysage.statistics",
         "schedule": float(settings.STATISTICS_S),

@@ -29,6 +29,7 @@ from PIL import Image as Pillow
 from retrieval import queue
 from retrieval.ids import thumb_name
 from retrieval.models import Release
+from retrieval.releases import weights_of
 from segmentation.decode import decode
 from segmentation.errors import DeviceOutOfMemory, InputError
 from segmentation.predict import Parser, Prepared
@@ -59,13 +60,18 @@ class Ready:
 
 
 @lru_cache(maxsize=2)
+def _parser(weights: str, sha256: str) -> Parser:
+    """Loaded weights; the digest is part of the key, as a fit changes them under their name."""
+    parser = Parser.load(weights, settings.DEVICE)
+    if parser.manifest.weights_sha256 != sha256:
+        log.warning("%s is not what its release was made from", weights)
+    return parser
+
+
 def load_parser(release_id: int) -> Parser:
     """The network of a release; at most two are held."""
     release = Release.objects.get(pk=release_id)
-    parser = Parser.load(release.weights_name, settings.DEVICE)
-    if parser.manifest.weights_sha256 != release.weights_sha256:
-        log.warning("release %s was made from other weights than it runs on", release.name)
-    return parser
+    return _parser(weights_of(release), release.weights_sha256)
 
 
 def read_original(row: queue.Claimed) -> bytes:
@@ -134,8 +140,9 @@ class Batch:
     ) -> None:
         self.token, self.rows, self.pool = token, rows, pool
         self.lease = Lease(token)
+        parsers = {pk: load_parser(pk) for pk in {row.release_id for row in rows}}
         self.futures = [
-            (row, pool.submit(make_ready, row, load_parser(row.release_id))) for row in rows
+            (row, pool.submit(make_ready, row, parsers[row.release_id])) for row in rows
         ]
 
     def run(self) -> int:

@@ -7,7 +7,7 @@ import logging
 from celery import shared_task
 from django.db import OperationalError, close_old_connections
 
-from retrieval import queue, resumable, services, sheets
+from retrieval import queue, releases, resumable, services, sheets
 
 log = logging.getLogger("paysage.worker")
 
@@ -57,6 +57,19 @@ def expire() -> None:
     close_old_connections()
     services.expire_images()
     resumable.expire()
+
+
+@shared_task(name="paysage.indexes")
+def indexes() -> None:
+    """Build search indexes that a release has outgrown doing without."""
+    close_old_connections()
+    try:
+        made = releases.build_where_needed()
+    except OperationalError as error:
+        log.warning("indexes: %s", error)
+        return
+    if made:
+        log.info("indexes built: %s", ", ".join(made))
 
 
 @shared_task(name="paysage.statistics")

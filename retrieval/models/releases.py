@@ -13,6 +13,7 @@ class Release(models.Model):
         input_rules: mean, standard deviation and size rule of the network's input.
         context_width: D of the context and region vectors, `halfvec(D)`.
         ranking: default weights {"context", "layout", "composition"}.
+        followed: the release that this one took over from, to go back to.
         metrics: measured figures, as in the weights' manifest.
     """
 
@@ -31,6 +32,9 @@ class Release(models.Model):
     ranking = models.JSONField(default=dict, blank=True)
     metrics = models.JSONField(default=dict, blank=True)
     state = models.CharField(max_length=10, choices=State.choices, default=State.FILLING)
+    followed = models.ForeignKey(
+        "self", on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

@@ -25,6 +25,7 @@ from retrieval.doorbell import ring_now
 from retrieval.management.awaiting import workers_running
 from retrieval.management.prepared import prepare
 from retrieval.models import Analysis, Descriptor, Image
+from retrieval.releases import weights_of
 from retrieval.services import create_collection, remove_images
 from retrieval.upload import store_upload
 from segmentation.decode import decode
@@ -202,7 +203,7 @@ class Command(BaseCommand):
                 paths = picture_files(images if what == "ingest" else 200, Path(folder))
                 if what == "ingest":
                     result = {"ingest": measure_ingest(paths)}
-                parser = Parser.load(release.weights_name, settings.DEVICE)
+                parser = Parser.load(weights_of(release), settings.DEVICE)
                 model = measure_model(parser, paths[:400])
                 if what == "ingest":
                     ratio = result["ingest"]["images_per_s"] / model["images_per_s"]

@@ -27,13 +27,24 @@ const seen = new IntersectionObserver((entries) => {
 }, { rootMargin: "1200px" });
 
 // The address follows the page that is being looked at, so that it can be linked and gone back to.
-const passed = new IntersectionObserver((entries) => {
-  for (const entry of entries) {
-    if (!entry.isIntersecting) continue;
-    const query = entry.target.dataset.address;
-    history.replaceState(null, "", query ? `${here}?${query}` : here);
-  }
-}, { rootMargin: "-20% 0px -70% 0px" });
+const begun = location.search.replace(/^\?/, "");
+let shown = begun;
+let asked = false;
+
+function follow() {
+  asked = false;
+  const above = [...gallery.querySelectorAll("li[data-address]")]
+    .filter((item) => item.getBoundingClientRect().top < innerHeight / 2);
+  const query = above.length ? above[above.length - 1].dataset.address : begun;
+  if (query === shown) return;
+  shown = query;
+  history.replaceState(null, "", query ? `${here}?${query}` : here);
+}
+
+addEventListener("scroll", () => {
+  if (!asked) requestAnimationFrame(follow);
+  asked = true;
+}, { passive: true });
 
 async function more(item) {
   seen.unobserve(item);
@@ -52,7 +63,6 @@ async function more(item) {
 
 function watch() {
   for (const item of gallery.querySelectorAll(".more")) seen.observe(item);
-  for (const item of gallery.querySelectorAll("li[data-address]")) passed.observe(item);
 }
 
 // --- live states -------------------------------------------------------------------------------

@@ -1,0 +1,273 @@
+"""Releases side by side: registering, filling, promoting, going back, retiring.
+
+One release is active and answers every search. Another may be filled behind it: each picture gets an
+analysis by it, below new uploads in priority. Promotion swaps the two in one transaction, so a search sees
+the one or the other and never a half-filled one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models import Exists, OuterRef
+
+from retrieval.doorbell import ring
+from retrieval.errors import FieldInvalid, NotFound, StateConflict
+from retrieval.models import Analysis, Descriptor, Image, Release
+from retrieval.search.indexes import build_indexes, indexed_spaces
+from retrieval.search.spaces import spaces_of
+from retrieval.services import register_release
+from retrieval.upload import PRIORITY_FILL
+from segmentation.manifest import Manifest
+
+_BLOCK = 10_000
+_LOCK = 7_310_001
+"""Key of the advisory lock that promotion and index building hold."""
+
+
+def weights_folder() -> Path:
+    """Where imported weights lie: PAYSAGE_HOME/weights."""
+    return Path(settings.HOME) / "weights"
+
+
+def release_named(name: str) -> Release:
+    """By name; NotFound naming those that are there."""
+    found = Release.objects.filter(name=name).first()
+    if found is None:
+        known = ", ".join(Release.objects.values_list("name", flat=True)) or "none"
+        raise NotFound(f"There is no release {name!r}; there are: {known}.", field="name")
+    return found
+
+
+def register(manifest: Manifest) -> Release:
+    """A new release of these weights, filling; StateConflict when the name is taken.
+
+    Weights outside the shipped folder are referred to by their manifest's path.
+    """
+    if Release.objects.filter(name=manifest.name).exists():
+        raise StateConflict(
+            f"A release named {manifest.name!r} is there already; import it under another."
+        )
+    return register_release(manifest, Release.State.FILLING)
+
+
+# --- filling -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Filled:
+    """How far a release is: pictures in all, analysed to an end, done, and still to be asked for."""
+
+    name: str
+    state: str
+    images: int
+    ended: int
+    done: int
+    missing: int
+
+    @property
+    def whole(self) -> bool:
+        """Whether every picture has come to an end under the release."""
+        return self.missing == 0 and self.ended == self.images
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {**asdict(self), "whole": self.whole}
+
+
+def filled(release: Release) -> Filled:
+    """Counts of the release's analyses beside those of all pictures."""
+    rows = Analysis.objects.filter(release=release)
+    images, asked = Image.objects.count(), rows.count()
+    return Filled(
+        release.name,
+        release.state,
+        images,
+        rows.filter(state__in=Analysis.FINAL).count(),
+        rows.filter(state="done").count(),
+        images - asked,
+    )
+
+
+def fill(release: Release) -> int:
+    """Queue every picture that the release has not seen, behind all uploads; how many were queued.
+
+    May be called again: only what is missing is queued.
+
+    Raises:
+        StateConflict: the release is retired.
+    """
+    release.refresh_from_db()
+    if release.state == Release.State.RETIRED:
+        raise StateConflict(f"{release.name} is retired; roll back to it, or import it anew.")
+    count = 0
+    seen = Analysis.objects.filter(image=OuterRef("pk"), release=release)
+    missing = Image.objects.filter(~Exists(seen)).order_by("pk")
+    while rows := list(missing.values_list("pk", "collection_id")[:_BLOCK]):
+        with transaction.atomic():
+            Analysis.objects.bulk_create(
+                (
+                    Analysis(
+                        image_id=pk,
+                        release=release,
+                        collection_id=home,
+                        queue="bulk",
+                        priority=PRIORITY_FILL,
+                    )
+                    for pk, home in rows
+                ),
+                ignore_conflicts=True,  # an upload may have asked for the same at this moment
+            )
+            ring("bulk")
+        count += len(rows)
+    return count
+
+
+# --- indexes -------------------------------------------------------------------------------------
+
+
+def needs_indexes(release: Release) -> bool:
+    """Whether there are so many rows that searches go through an index, and one is missing."""
+    some = Descriptor.objects.filter(release=release).values("pk")[: settings.EXACT_ROWS + 1]
+    if some.count() <= settings.EXACT_ROWS:
+        return False
+    return {space.name for space in spaces_of(release).values()} - indexed_spaces(release) != set()
+
+
+def build_where_needed() -> list[str]:
+    """Build missing indexes of releases in use that are large enough; what was built.
+
+    One process at a time does so: a second one returns at once.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(%s)", (_LOCK,))
+        if not cursor.fetchone()[0]:
+            return []
+    try:
+        made: list[str] = []
+        for release in Release.objects.exclude(state="retired"):
+            if needs_indexes(release):
+                made += build_indexes(release)
+        return made
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_unlock(%s)", (_LOCK,))
+
+
+# --- switching -----------------------------------------------------------------------------------
+
+
+def promote(release: Release, force: bool = False) -> Release | None:
+    """Make a filled release the one that answers, in one transaction; the one that answered before.
+
+    Indexes that it needs are built before the switch, while the old release goes on answering.
+
+    Args:
+        force: although pictures are missing; they are found again once they are parsed.
+
+    Raises:
+        StateConflict: it is active already, or not filled.
+    """
+    release.refresh_from_db()
+    state = filled(release)
+    if release.state == Release.State.ACTIVE:
+        raise StateConflict(f"{release.name} is active already.")
+    if not force and not state.whole:
+        left = state.images - state.ended
+        raise StateConflict(
+            f"{release.name} is not filled: {left} of {state.images} pictures are left "
+            f"({state.missing} not asked for; run `manage.py release fill {release.name}`)."
+        )
+    if needs_indexes(release):
+        build_indexes(release)
+    with transaction.atomic(), connection.cursor() as cursor:
+        # Two promotions at once would each see the other's release as the one to retire.
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK + 1,))
+        before = Release.objects.select_for_update().filter(state="active").first()
+        if before is not None:
+            Release.objects.filter(pk=before.pk).update(state=Release.State.RETIRED)
+        Release.objects.filter(pk=release.pk).update(state=Release.State.ACTIVE)
+        if before is not None:
+            _remember(release, before)
+    release.refresh_from_db()
+    return before
+
+
+def _remember(release: Release, before: Release) -> None:
+    """Note in the release which one it followed, for going back."""
+    Release.objects.filter(pk=release.pk).update(followed=before)
+
+
+def rollback() -> tuple[Release, Release]:
+    """Go back to the release that the active one followed; (now active, was active).
+
+    What was uploaded since is queued for the old release first, and found again when it is parsed.
+
+    Raises:
+        StateConflict: the active release followed none, or what it followed was deleted.
+    """
+    active = Release.objects.filter(state="active").select_related("followed").first()
+    if active is None or active.followed is None:
+        raise StateConflict("The active release followed no other: there is nothing to go back to.")
+    target = active.followed
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK + 1,))
+        Release.objects.filter(pk=active.pk).update(state=Release.State.RETIRED)
+        Release.objects.filter(pk=target.pk).update(state=Release.State.ACTIVE)
+    target.refresh_from_db()
+    fill(target)
+    return target, active
+
+
+def retire(release: Release, delete_rows: bool = False) -> int:
+    """Stop filling a release; with `delete_rows` its masks and vectors go too, how many analyses.
+
+    Raises:
+        StateConflict: it is active.
+    """
+    release.refresh_from_db()
+    if release.state == Release.State.ACTIVE:
+        raise StateConflict(f"{release.name} is active; promote another one first.")
+    Release.objects.filter(pk=release.pk).update(state=Release.State.RETIRED)
+    waiting = Analysis.objects.filter(release=release, state="queued")
+    count = waiting.count()
+    waiting.delete()
+    if delete_rows:
+        count += forget(release)
+    return count
+
+
+def forget(release: Release) -> int:
+    """Delete all that a release found, and its indexes; how many analyses there were."""
+    from retrieval.search.indexes import index_names
+
+    with connection.cursor() as cursor:
+        for name in index_names(release):
+            cursor.execute(f"DROP INDEX IF EXISTS {name}")
+        # Children first; plain SQL, because a release may have millions of rows.
+        for table in ("mask", "descriptor", "region", "classarea", "analysis"):
+            cursor.execute(f"DELETE FROM retrieval_{table} WHERE release_id = %s", (release.pk,))
+            deleted = cursor.rowcount
+    return deleted
+
+
+def weights_of(release: Release) -> str:
+    """What `Parser.load` takes: the name of shipped weights, or the path of an imported manifest."""
+    path = weights_folder() / f"{release.weights_name}.json"
+    return str(path) if path.exists() else release.weights_name
+
+
+def check_name(name: str) -> str:
+    """A release's name goes into file names; FieldInvalid for what could leave their folder."""
+    if (
+        not name
+        or len(name) > 100
+        or not all(c.isalnum() or c in "-_." for c in name)
+        or name[0] == "."
+    ):
+        raise FieldInvalid("A name has letters, digits, '-', '_' and '.'.", field="name")
+    return name

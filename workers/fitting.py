@@ -1,0 +1,57 @@
+"""Fitting a release's whitening on a seeded sample of the pictures that are stored."""
+
+from __future__ import annotations
+
+import numpy as np
+from django.conf import settings
+from django.core.files.storage import default_storage
+from tqdm import tqdm
+
+from retrieval.errors import StateConflict
+from retrieval.models import Image, Release
+from retrieval.releases import forget, weights_folder, weights_of
+from segmentation.decode import decode
+from segmentation.export import FUSED_SHARE, feature_scales
+from segmentation.predict import Parser
+from segmentation.whiten import fit_whitening, store_whitening
+
+LEAST = 50
+
+
+def fit(release: Release, sample: int = 500, seed: int = 0, width: int = 256) -> Release:
+    """Fit μ and W on `sample` stored pictures and put them into the release's own weights.
+
+    What the release has found so far was made with other vectors, so it is deleted; fill it anew.
+
+    Args:
+        width: D of the context vectors; at most the number of pictures less two.
+
+    Raises:
+        StateConflict: the release answers or has answered; it is of shipped weights; or there are
+            fewer than 50 pictures.
+    """
+    manifest_path = weights_folder() / f"{release.weights_name}.json"
+    if not manifest_path.exists():
+        raise StateConflict(f"{release.name} runs on shipped weights, which are fitted already.")
+    if release.state != Release.State.FILLING:
+        raise StateConflict(f"{release.name} is {release.state}; fit a release before it answers.")
+    ids = sorted(Image.objects.filter(collection__kind="normal").values_list("pk", flat=True))
+    if len(ids) < LEAST:
+        raise StateConflict(f"Fitting needs {LEAST} pictures or more; there are {len(ids)}.")
+    places = np.random.default_rng(seed).permutation(len(ids))[:sample]
+    parser = Parser.load(weights_of(release), settings.DEVICE)
+    rows = []
+    for place in tqdm(sorted(places.tolist()), "pooling", unit="image"):
+        with default_storage.open(Image.objects.get(pk=ids[place]).original.name or "") as file:
+            (parsed,) = parser.infer([parser.prepare(decode(file.read()))])
+        rows.append(parsed.features.mean((0, 1)))
+    features = np.stack(rows)
+    general = parser.network.backbone.general_channels
+    scales = feature_scales(features, general, FUSED_SHARE)
+    forget(release)
+    fitted = store_whitening(manifest_path, fit_whitening(features, scales, width))
+    Release.objects.filter(pk=release.pk).update(
+        weights_sha256=fitted.weights_sha256, context_width=fitted.context_width
+    )
+    release.refresh_from_db()
+    return release
