@@ -262,6 +262,7 @@ def test_imports_go_one_way():
     torch_free = {
         "segmentation",
         "segmentation.manifest",
+        "segmentation.catalogue",
         "segmentation.labels",
         "segmentation.errors",
         "segmentation.formats",
