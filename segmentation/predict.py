@@ -257,7 +257,7 @@ class Parser:
     def _class_map(self, logits: Tensor, picture: Prepared) -> NDArray[np.uint8]:
         """Class map of (C, h, w) through the network's input size, as most published networks do."""
         upsample, size = self.network.upsample, picture.mask_size
-        mask = most_probable(logits[None], picture.bucket, size, self.inference, upsample)
+        mask = most_probable(logits, picture.bucket, size, self.inference, upsample)
         found: NDArray[np.uint8] = mask.cpu().numpy()
         return found
 
