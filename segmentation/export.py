@@ -16,7 +16,7 @@ from segmentation.describe import Floats, Whitening
 from segmentation.errors import ConfigError
 from segmentation.labels import LABEL_SETS
 from segmentation.manifest import Manifest, sha256_of
-from segmentation.predict import Parser, fuse_batch_norms
+from segmentation.predict import Parser
 from segmentation.preprocess import InputRule
 from segmentation.pspnet import NetworkConfig, PSPNet
 from segmentation.whiten import fit_whitening
@@ -85,7 +85,6 @@ def export(run: Path, name: str, out: Path, photos: Path) -> Manifest:
     network = PSPNet(NetworkConfig.from_json(draft.network))
     network.load_state_dict({k: v.float() for k, v in state.items()}, strict=False)
     general = network.backbone.general_channels
-    fuse_batch_norms(network.eval())
     placeholder = Whitening(np.zeros(0, np.float32), np.zeros((0, 0), np.float32))
     parser = Parser(draft, network, placeholder, torch.device("cpu"))
     InputRule.from_json(draft.input)

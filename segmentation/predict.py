@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +14,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segmentation.backbones import BasicBlock, Bottleneck
 from segmentation.describe import Description, Floats, ParsedPicture, Whitening, describe
 from segmentation.errors import DeviceOutOfMemory, WeightsError
+from segmentation.fused import fold_pyramid, fuse_batch_norms, speed_up
 from segmentation.inference import (
     InferenceRule,
     joined,
@@ -76,30 +74,6 @@ def has_fast_bf16(device: torch.device) -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def _conv_norm_pairs(module: nn.Module) -> Iterator[tuple[str, str]]:
-    """Names of a module's children that are called one after the other."""
-    if isinstance(module, nn.Sequential):
-        yield from pairwise(list(module._modules))
-    elif isinstance(module, (BasicBlock, Bottleneck)):
-        yield from (("conv1", "bn1"), ("conv2", "bn2"))
-        if isinstance(module, Bottleneck):
-            yield "conv3", "bn3"
-
-
-def fuse_batch_norms(network: PSPNet) -> None:
-    """Fold every batch norm that follows a convolution into it, in place.
-
-    Exact up to rounding in eval mode (Jacob et al., CVPR 2018, eq. 14), and saves a pass over memory
-    for each layer.
-    """
-    for module in network.modules():
-        for first, second in _conv_norm_pairs(module):
-            convolution, norm = module._modules[first], module._modules[second]
-            if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                fused = nn.utils.fuse_conv_bn_eval(convolution, norm)
-                module._modules[first], module._modules[second] = fused, nn.Identity()
-
-
 def _empty(config: NetworkConfig) -> PSPNet:
     """A network whose weights were never set: drawing 50 million random ones takes a second."""
     with torch.device("meta"):
@@ -131,7 +105,7 @@ class Parser:
 
     Args:
         manifest: what the weights are.
-        network: in eval mode, on its device.
+        network: taken over, and changed for speed unless `exact`.
         whitening: projection of pooled features.
         device: where the network lives.
         exact: compute in float32, even where bfloat16 is faster.
@@ -153,12 +127,18 @@ class Parser:
         self.whitening = whitening
         self.device = device
         self.fast = has_fast_bf16(device) and not exact
+        network.eval()
+        if not exact:
+            fuse_batch_norms(network)
+            fold_pyramid(network)
         # Exactly, then in the order of sums that other code has.
         self.memory = torch.contiguous_format if exact else torch.channels_last
-        self.network = network.eval().to(device, memory_format=self.memory)  # type: ignore[call-overload]
+        self.network = network.to(device, memory_format=self.memory)  # type: ignore[call-overload]
         if self.fast and device.type == "cpu":
             # Weights kept in bf16: autocast would convert them anew for every batch.
             self.network.to(torch.bfloat16)
+        if device.type == "cpu" and not exact:
+            speed_up(self.network)
 
     @classmethod
     def load(
@@ -205,9 +185,6 @@ class Parser:
                 f"{len(lacking)} keys missing {lacking[:2]}, {len(unexpected)} unexpected "
                 f"{unexpected[:2]}."
             )
-        network.eval()
-        if not exact:
-            fuse_batch_norms(network)
         whitening = whitening or own
         if len(whitening.mean) != feature_width(network):
             raise WeightsError(
@@ -280,7 +257,7 @@ class Parser:
     def _class_map(self, logits: Tensor, picture: Prepared) -> NDArray[np.uint8]:
         """Class map of (C, h, w) through the network's input size, as most published networks do."""
         upsample, size = self.network.upsample, picture.mask_size
-        mask = most_probable(logits[None], picture.bucket, size, self.inference, upsample)
+        mask = most_probable(logits, picture.bucket, size, self.inference, upsample)
         found: NDArray[np.uint8] = mask.cpu().numpy()
         return found
 

@@ -17,10 +17,11 @@ from segmentation.backbones import BACKBONES
 from segmentation.datasets import Augmentation, augment, find_pairs, read_pair
 from segmentation.describe import ParsedPicture, Whitening, describe
 from segmentation.errors import ConfigError, DatasetError, WeightsError
+from segmentation.fused import fuse_batch_norms
 from segmentation.labels import STARTER
 from segmentation.manifest import Manifest
 from segmentation.metrics import Confusion
-from segmentation.predict import Parser, fuse_batch_norms
+from segmentation.predict import Parser
 from segmentation.preprocess import InputRule
 from segmentation.pspnet import NetworkConfig, PSPNet
 from segmentation.scenes import KINDS, render
@@ -263,6 +264,7 @@ def test_imports_go_one_way():
         "segmentation",
         "segmentation.describe",
         "segmentation.manifest",
+        "segmentation.catalogue",
         "segmentation.labels",
         "segmentation.errors",
         "segmentation.formats",
