@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from retrieval.search import indexes, sql
 from retrieval.search.grammar import Example, Query, Where
-from retrieval.search.planner import Search, page_of
+from retrieval.search.planner import Search, matching_of, page_of
 from retrieval.search.recall import recall_of
 from retrieval.search.spaces import spaces_of
 from retrieval.search.vectors import Part, Targets, painted
@@ -85,11 +85,13 @@ class Measurement:
         """As the planner makes it ready; the count of matches is part of the time."""
         end = EPOCH + timedelta(seconds=self.images * share - 1)
         where = Where(taken=(None, end)) if share < 1 else Where()
-        query = Query(where=where, limit=NEAREST, rank=asked.rank, exact=exact)
+        cells = ((0, 0, 0),)  # says only that the query has vectors
+        query = Query(where=where, limit=NEAREST, rank=asked.rank, exact=exact, cells=cells)
         clause = sql.filters(query, self.scratch.release, [self.scratch.collection.pk], [])
-        matching = sql.count_up_to(clause, settings.EXACT_ROWS + 1)
         user, release = self.scratch.user, self.scratch.release
-        return Search(query, user, release, clause, asked.targets, asked.rank, matching)
+        return Search(
+            query, user, release, clause, asked.targets, asked.rank, matching_of(query, clause)
+        )
 
     def row(self, space: str, asked: list[Asked], share: float) -> dict[str, Any]:
         """Recall, times and rows compared of one kind of query under one filter."""
