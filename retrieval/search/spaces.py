@@ -81,6 +81,7 @@ def spaces_of(release: Release) -> dict[str, Space]:
             "<=>",
             "halfvec_cosine_ops",
             indexed="{}composition::" + short,
+            ef_search=1000,
         ),
         "region": Space(
             "region",
