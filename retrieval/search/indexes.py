@@ -63,7 +63,7 @@ def build_index(space: Space, release: Release, memory_mb: int, workers: int) ->
         try:
             cursor.execute(
                 f"CREATE INDEX CONCURRENTLY {name} ON {space.table} "
-                f"USING hnsw (({space.indexed}) {space.opclass}) "
+                f"USING hnsw (({space.indexed.format('')}) {space.opclass}) "
                 f"WITH (m = {space.m}, ef_construction = {space.ef_construction}) "
                 f"WHERE release_id = {int(release.pk)}{condition}"
             )

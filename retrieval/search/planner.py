@@ -20,6 +20,8 @@ from retrieval.search.vectors import Targets, as_text, targets_of
 
 CANDIDATES = 200
 """Least number of candidates that each space gives when an index is used."""
+SURELY_MORE = 4
+"""Factor over the threshold from which an estimated number of matches is not counted."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +98,20 @@ def make_ready(query: Query, user: Any, release: Release) -> Search:
     total = sum(query.rank[space] for space in used)
     rank = {space: query.rank[space] / total for space in used}
     where = where_of(query, user, release)
-    matching = sql.count_up_to(where, settings.EXACT_ROWS + 1)
-    return Search(query, user, release, where, targets, rank, matching)
+    return Search(query, user, release, where, targets, rank, matching_of(query, where))
+
+
+def matching_of(query: Query, where: Clause) -> int:
+    """How many rows match, counted no further than the threshold for comparing them all.
+
+    Counting to the threshold costs as much as an answer from an index. So where PostgreSQL expects
+    several times more, it is believed; should that be wrong, the index comes back with too few
+    candidates and the exact way answers.
+    """
+    most: int = settings.EXACT_ROWS + 1
+    if query.has_vectors and not query.exact and sql.estimate(where) > SURELY_MORE * most:
+        return most
+    return sql.count_up_to(where, most)
 
 
 # --- the ways ----------------------------------------------------------------------------------
@@ -122,15 +136,19 @@ def within(where: Clause, images: Sequence[uuid.UUID], inside: bool) -> Clause:
     return Clause(f"{where.text} AND d.image_id {test}", (*where.values, list(images)))
 
 
-def candidates_of(search: Search, number: int) -> list[uuid.UUID]:
-    """Union of about `number` nearest in each space in use, through the indexes."""
+def candidates_of(search: Search, number: int) -> tuple[list[uuid.UUID], bool]:
+    """Union of about `number` nearest in each space in use, through the indexes.
+
+    Also whether every space gave as many as asked: if not, the filter lets too few through.
+    """
+    enough = True
     spaces = sql.spaces_of(search.release)
-    ef_search, max_scan = effort(search, number)
     union: dict[uuid.UUID, None] = {}
     for name, vector in search.targets.vectors.items():
         text = as_text(name, vector)
-        found = sql.candidates(search.where, spaces[name], text, number, ef_search, max_scan)
+        found = sql.candidates(search.where, spaces[name], text, number)
         union |= dict.fromkeys(found)
+        enough = enough and len(found) >= min(number, search.matching)
     for part in search.targets.parts:
         if part.share > 0:
             found = sql.region_candidates(
@@ -140,16 +158,10 @@ def candidates_of(search: Search, number: int) -> list[uuid.UUID]:
                 as_text("region", part.vector),
                 part.example.class_index,
                 number,
-                ef_search,
-                max_scan,
             )
             union |= dict.fromkeys(found)
-    return list(union)
-
-
-def effort(search: Search, number: int) -> tuple[int, int]:
-    """ef_search, and the most rows that an iterative scan may look at."""
-    return max(200, number), 20_000
+            enough = enough and len(found) >= min(number, search.matching)
+    return list(union), enough
 
 
 def _can_use_index(search: Search) -> bool:
@@ -160,8 +172,8 @@ def _can_use_index(search: Search) -> bool:
 
 def _by_index(search: Search, most: int) -> Page:
     """Candidates of every space, then exact scores over their union."""
-    pool = candidates_of(search, max(4 * search.query.limit, CANDIDATES))
-    rows = sql.exact(within(search.where, pool, True), search.scoring, most)
+    pool, enough = candidates_of(search, max(4 * search.query.limit, CANDIDATES))
+    rows = sql.exact(within(search.where, pool, True), search.scoring, most) if enough else []
     if len(rows) < min(search.query.limit, search.matching):
         return _exact(search, None, most)
     return Page(rows, "index", len(pool), tuple(pool))

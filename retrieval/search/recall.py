@@ -32,7 +32,7 @@ def recall_of(found: list[float], best: list[float]) -> float:
 def _one(search: Search) -> tuple[float, float, float]:
     """Recall of one search, and milliseconds through the index and exactly."""
     started = time.perf_counter()
-    pool = candidates_of(search, CANDIDATES)
+    pool, _ = candidates_of(search, CANDIDATES)
     found = sql.exact(within(search.where, pool, True), search.scoring, NEAREST)
     middle = time.perf_counter()
     best = sql.exact(search.where, search.scoring, NEAREST)

@@ -17,8 +17,10 @@ class Space:
     Attributes:
         table: where its vectors are; alias: what that is called in queries.
         expression: the column, cast to the release's width.
-        indexed: what its HNSW index holds: `expression`, or a shorter stand-in for it.
+        indexed: what its HNSW index holds, with `{}` for the table's alias: the expression, or a
+            shorter stand-in for it whose nearest are ranked again by the expression.
         stand_in: SQL that turns a query vector, `{}`, into what is compared with `indexed`.
+        ef_search: how many candidates a scan keeps; measured in docs/search.md.
         operator: how its index orders; opclass: of that index.
         condition: rows that its partial index leaves out do not meet this.
         m, ef_construction: of the index (Malkov and Yashunin, 2018).
@@ -36,6 +38,7 @@ class Space:
     condition: str = ""
     m: int = 16
     ef_construction: int = 64
+    ef_search: int = 400
 
     def similarity(self, metric: str, unit: bool) -> str:
         """SQL of the similarity, larger is nearer, with one placeholder for the query vector.
@@ -60,7 +63,7 @@ def spaces_of(release: Release) -> dict[str, Space]:
             dense,
             "<=>",
             "halfvec_cosine_ops",
-            indexed=f"context::{dense}",
+            indexed="{}context::" + dense,
         ),
         "layout": Space(
             "layout",
@@ -68,7 +71,8 @@ def spaces_of(release: Release) -> dict[str, Space]:
             sparse,
             "<#>",
             "sparsevec_ip_ops",
-            indexed=f"layout::{sparse}",
+            indexed="{}layout::" + sparse,
+            ef_search=1000,
         ),
         "composition": Space(
             "composition",
@@ -76,15 +80,19 @@ def spaces_of(release: Release) -> dict[str, Space]:
             short,
             "<=>",
             "halfvec_cosine_ops",
-            indexed=f"composition::{short}",
+            indexed="{}composition::" + short,
+            ef_search=1000,
         ),
         "region": Space(
             "region",
             f"vector::{dense}",
             dense,
-            "<=>",
-            "halfvec_cosine_ops",
-            indexed=f"vector::{dense}",
+            "<~>",
+            "bit_hamming_ops",
+            # Signs only: 32 bytes for each of some seven segments a picture instead of 512.
+            indexed=f"binary_quantize({{}}vector::{dense})::bit({width})",
+            stand_in=f"binary_quantize({{}})::bit({width})",
+            m=12,
             table="retrieval_region",
             alias="r",
             condition="class_index IS NOT NULL",
