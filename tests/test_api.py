@@ -120,7 +120,7 @@ def test_every_refusal_has_the_one_shape(ada):
     refused(ada.send("POST", "/collections", {"name": "a\0b"}), 400, "field_invalid")
     refused(ada.send("POST", "/collections", {"name": "a", "owner": 1}), 400, "field_invalid")
     refused(ada.send("GET", "/images?cursor=nonsense"), 400, "field_invalid")
-    refused(ada.send("GET", "/collections?cursor=WzEsMl0"), 400, "field_invalid")
+    refused(ada.send("GET", "/collections?cursor=WzFd"), 400, "field_invalid")
 
 
 def test_a_fault_of_ours_is_an_error_in_the_shape_too(ada, monkeypatch):
@@ -213,7 +213,8 @@ def test_all_lists_page_by_cursor(world, ada):
         ada.send("PUT", f"/collections/{world['own'].pk}/members/root", {"role": "viewer"})
     for path in ("/collections", "/jobs", "/tokens", "/images"):
         whole, pages = everything(ada, path, 200), everything(ada, path, 3)
-        assert pages == whole and len(whole) >= (1 if path == "/tokens" else 2), path
+        ids = [[row["id"] for row in rows] for rows in (whole, pages)]
+        assert ids[0] == ids[1] and len(whole) >= (1 if path == "/tokens" else 2), path
     # nobody else's, whatever the filter
     ids = {row["collection"] for row in everything(ada, "/images", 200)}
     assert ids == {world["own"].pk, world["public"].pk}
