@@ -22,6 +22,9 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "PAYSAGE_SWEEP_S": ("30", "seconds between sweeps of the queue"),
     "PAYSAGE_STATISTICS_S": ("600", "seconds between looks at which collections have grown"),
     "PAYSAGE_MAX_UPLOAD_BYTES": ("20000000", "largest picture in bytes"),
+    "PAYSAGE_MAX_ARCHIVE_BYTES": ("500000000", "largest ZIP, and largest request of many pictures"),
+    "PAYSAGE_REQUESTS_PER_MINUTE": ("3000", "API requests a minute of one user; 429 above"),
+    "PAYSAGE_WEBHOOK_PRIVATE": ("0", "1 lets webhooks reach private and loopback addresses"),
     "PAYSAGE_EXACT_ROWS": ("20000", "up to this many matching pictures are compared exactly"),
     "PAYSAGE_SHARED_DATA": ("../shared/data", "photographs with masks, for tests and training"),
 }

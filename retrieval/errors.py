@@ -65,6 +65,42 @@ class NameTaken(RetrievalError):
     http_status = 409
 
 
+class PreconditionFailed(RetrievalError):
+    """Raised when a thing is no longer what If-Match says; read it again before changing it."""
+
+    code = "precondition_failed"
+    http_status = 412
+
+
+class KeyReused(RetrievalError):
+    """Raised when an Idempotency-Key comes again with another content."""
+
+    code = "idempotency_key_reused"
+    http_status = 422
+
+
+class KeyInUse(RetrievalError):
+    """Raised when a request with the same Idempotency-Key is still being answered."""
+
+    code = "idempotency_key_in_use"
+    http_status = 409
+    retryable = True
+
+
+class ArchiveRefused(RetrievalError):
+    """Raised when a ZIP is dangerous or unreadable; nothing of it is kept."""
+
+    code = "archive_refused"
+    http_status = 422
+
+
+class AddressRefused(RetrievalError):
+    """Raised when a webhook's address is not one that the platform may call."""
+
+    code = "address_refused"
+    http_status = 400
+
+
 class FileRequired(RetrievalError):
     """Raised when an upload carries no file field."""
 

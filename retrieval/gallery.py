@@ -14,7 +14,15 @@ from django.db.models import F, OuterRef, Q, QuerySet, Subquery
 from django.utils.dateparse import parse_date, parse_datetime
 
 from retrieval.errors import FieldInvalid
-from retrieval.models import Analysis, ClassArea, Collection, Image, Release, SemanticClass
+from retrieval.models import (
+    Analysis,
+    ClassArea,
+    Collection,
+    Image,
+    ImageTag,
+    Release,
+    SemanticClass,
+)
 
 SORTS = ("newest", "oldest", "taken", "title", "area")
 MAX_PAGE = 200
@@ -136,14 +144,26 @@ def _areas(release: Release | None, class_name: str) -> QuerySet[ClassArea]:
     return ClassArea.objects.filter(release=release, class_index=index)
 
 
-def filtered(collection: Collection, asked: Filter) -> QuerySet[Image]:
-    """Pictures of the collection that pass the filter, in no order, with `area` where a class is named."""
+Where = Collection | QuerySet[Collection]
+
+
+def _within(where: Where) -> Any:
+    return [where.pk] if isinstance(where, Collection) else where.values("pk")
+
+
+def filtered(where: Where, asked: Filter) -> QuerySet[Image]:
+    """Pictures that pass the filter, in no order, with `area` where a class is named.
+
+    Args:
+        where: the collection, or several.
+    """
     release = Release.objects.filter(state="active").first()
-    images = Image.objects.filter(collection=collection)
+    within = _within(where)
+    images = Image.objects.filter(collection__in=within)
     if asked.text:
         images = images.filter(title__icontains=asked.text)
     for tag in asked.tags:
-        images = images.filter(pk__in=_tagged(collection, tag))
+        images = images.filter(pk__in=_tagged(within, tag))
     for column, low, high in (
         ("created_at", asked.since, asked.until),
         ("taken_at", asked.taken_since, asked.taken_until),
@@ -153,30 +173,30 @@ def filtered(collection: Collection, asked: Filter) -> QuerySet[Image]:
         if high:
             images = images.filter(**{f"{column}__lte": high})
     if asked.class_name:
-        images = _with_area(images, collection, release, asked)
+        images = _with_area(images, within, release, asked)
     if asked.state:
         analyses = Analysis.objects.filter(
-            collection=collection, release=release, state=asked.state
+            collection__in=within, release=release, state=asked.state
         )
         images = images.filter(pk__in=analyses.values("image"))
     return images
 
 
-def _tagged(collection: Collection, tag: str) -> Any:
-    return collection.tags.filter(name=tag).values("images")
+def _tagged(within: Any, tag: str) -> Any:
+    return ImageTag.objects.filter(tag__collection__in=within, tag__name=tag).values("image")
 
 
 def _with_area(
-    images: QuerySet[Image], collection: Collection, release: Release | None, asked: Filter
+    images: QuerySet[Image], collections: Any, release: Release | None, asked: Filter
 ) -> QuerySet[Image]:
     areas = _areas(release, asked.class_name)
     mine = areas.filter(image=OuterRef("pk")).values("fraction")[:1]
     images = images.annotate(area=Subquery(mine))
-    within = Q(area__gte=asked.low, area__lte=asked.high)
+    shares = Q(area__gte=asked.low, area__lte=asked.high)
     if asked.low == 0 and asked.sort != "area":  # classes that do not occur have no row
-        parsed = Analysis.objects.filter(collection=collection, release=release, state="done")
-        return images.filter(within | Q(area=None, pk__in=parsed.values("image")))
-    return images.filter(within)
+        parsed = Analysis.objects.filter(collection__in=collections, release=release, state="done")
+        return images.filter(shares | Q(area=None, pk__in=parsed.values("image")))
+    return images.filter(shares)
 
 
 _ORDER: dict[str, tuple[str, bool]] = {
@@ -223,10 +243,8 @@ def _after(images: QuerySet[Image], cursor: str, column: str, falling: bool) -> 
         raise FieldInvalid("This is no cursor that a page gave.", field="after") from error
 
 
-def gallery_page(
-    collection: Collection, asked: Filter, after: str | None = None, limit: int = 60
-) -> Page:
-    """One page of the collection in the order asked for.
+def gallery_page(where: Where, asked: Filter, after: str | None = None, limit: int = 60) -> Page:
+    """One page of a collection, or of several, in the order asked for.
 
     Args:
         after: the `next` of the page before.
@@ -234,7 +252,7 @@ def gallery_page(
     """
     limit = max(1, min(MAX_PAGE, limit))
     column, falling = _ORDER[asked.sort]
-    images = filtered(collection, asked)
+    images = filtered(where, asked)
     if after:
         images = _after(images, after, column, falling)
     ties = "-id" if falling else "id"

@@ -46,3 +46,16 @@ def require_edit(user: User, collection: Collection) -> None:
     """Raises Forbidden unless `can_edit`."""
     if not can_edit(user, collection):
         raise Forbidden(f"You may look at {collection.name!r} but not change it.")
+
+
+def can_manage(user: User, collection: Collection) -> bool:
+    """Owner, managers and the administrator: name, visibility, members and webhooks are theirs."""
+    if collection.owner_id == user.pk or user.is_superuser:
+        return True
+    return collection.memberships.filter(user=user, role=Membership.Role.MANAGER).exists()
+
+
+def require_manage(user: User, collection: Collection) -> None:
+    """Raises Forbidden unless `can_manage`."""
+    if not can_manage(user, collection):
+        raise Forbidden(f"You may not manage {collection.name!r}; ask its owner.")

@@ -17,6 +17,7 @@ from pgvector import HalfVector, SparseVector
 
 from retrieval.doorbell import ring, ring_now
 from retrieval.models import Analysis, ClassArea, Descriptor, Image, Mask, Region
+from retrieval.webhooks.outbox import announce
 
 MAX_ATTEMPTS = 3
 RING_AGAIN_S = 30
@@ -192,9 +193,11 @@ def record(token: uuid.UUID, batch: Sequence[Found]) -> int:
             [Image(id=f.row.image_id, thumb_256=f.thumbs[0], thumb_1024=f.thumbs[1]) for f in mine],
             ["thumb_256", "thumb_1024"],
         )
-        return Analysis.objects.filter(id__in=held).update(
+        done = Analysis.objects.filter(id__in=held).update(
             state="done", finished_at=timezone.now(), batch_limit=None, **_ENDED
         )
+        announce(held)
+        return done
 
 
 def finish(token: uuid.UUID, row: Claimed, state: str, code: str, detail: str) -> bool:
@@ -206,6 +209,8 @@ def finish(token: uuid.UUID, row: Claimed, state: str, code: str, detail: str) -
         if changed and state == "rejected":
             kept = timezone.now() + timedelta(days=settings.REJECTED_KEPT_DAYS)
             Image.objects.filter(id=row.image_id, expires_at=None).update(expires_at=kept)
+        if changed:
+            announce([row.id])
     return bool(changed)
 
 
@@ -262,7 +267,7 @@ UPDATE retrieval_analysis a
        batch_limit = greatest(1, e.mates / 2),
        lease_token = NULL, lease_until = NULL, rung_at = NULL
   FROM expired e WHERE a.id = e.id
-RETURNING a.state
+RETURNING a.id, a.state
 """
 
 
@@ -281,9 +286,11 @@ def sweep() -> Swept:
     A batch that ended its worker comes back in halves, so that one poisoned picture cannot spend
     the attempts of its mates.
     """
-    with connection.cursor() as cursor:
+    with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(_EXPIRED, {"most": MAX_ATTEMPTS})
-        states = [state for (state,) in cursor.fetchall()]
+        rows = cursor.fetchall()
+        announce([pk for pk, state in rows if state == "quarantined"])
+    states = [state for _, state in rows]
     stale = timezone.now() - timedelta(seconds=RING_AGAIN_S)
     waiting = Analysis.objects.filter(state="queued").exclude(rung_at__gt=stale)
     rung = []

@@ -57,11 +57,17 @@ def register_release(manifest: Manifest, state: str) -> Release:
     return release
 
 
+def checked_name(name: str) -> str:
+    """A collection's name without spaces around it; FieldInvalid by its length."""
+    name = name.strip()
+    if not name or len(name) > 120 or not name.isprintable():
+        raise FieldInvalid("A collection's name has 1 to 120 characters.", field="name")
+    return name
+
+
 def create_collection(user: User, name: str, visibility: str = "private") -> Collection:
     """A new collection of the user's; FieldInvalid or NameTaken."""
-    name = name.strip()
-    if not name or len(name) > 120:
-        raise FieldInvalid("A collection's name has 1 to 120 characters.", field="name")
+    name = checked_name(name)
     if visibility not in Collection.Visibility.values:
         raise FieldInvalid("Visibility is private or public.", field="visibility")
     try:

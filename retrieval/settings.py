@@ -64,6 +64,7 @@ INSTALLED_APPS = [
     "django.contrib.postgres",
     "rest_framework",
     "drf_spectacular",
+    "drf_spectacular_sidecar",
     "django_htmx",
     "import_export",
     "retrieval",
@@ -128,6 +129,8 @@ STORAGES = {
 }
 FILE_UPLOAD_HANDLERS = ["retrieval.upload_handlers.LimitedTemporaryFileHandler"]
 MAX_UPLOAD_BYTES = env.number("PAYSAGE_MAX_UPLOAD_BYTES")
+MAX_ARCHIVE_BYTES = env.number("PAYSAGE_MAX_ARCHIVE_BYTES")
+WEBHOOK_PRIVATE = env.flag("PAYSAGE_WEBHOOK_PRIVATE")
 REJECTED_KEPT_DAYS = 7
 QUERY_KEPT_HOURS = 24
 
@@ -147,7 +150,11 @@ REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "EXCEPTION_HANDLER": "retrieval.api.errors.exception_handler",
-    "DEFAULT_THROTTLE_RATES": {"sign_in": "10/min"},
+    "DEFAULT_THROTTLE_CLASSES": ["rest_framework.throttling.UserRateThrottle"],
+    "DEFAULT_THROTTLE_RATES": {
+        "sign_in": "10/min",
+        "user": f"{env.number('PAYSAGE_REQUESTS_PER_MINUTE')}/min",
+    },
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Paysage",
@@ -155,6 +162,16 @@ SPECTACULAR_SETTINGS = {
     "VERSION": "1",
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "/static/paysage/icon.svg",
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "retrieval.api.schema.complete",
+    ],
+    "ENUM_NAME_OVERRIDES": {
+        "AnalysisState": "retrieval.models.Analysis.State",
+        "TokenScope": "retrieval.models.ApiToken.Scope",
+    },
 }
 
 UNFOLD = {

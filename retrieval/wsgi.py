@@ -33,11 +33,17 @@ def _too_large(start_response: Callable[..., Any]) -> list[bytes]:
     return [body]
 
 
-def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """WSGI entry: bodies over the upload limit are refused before anything is kept of them."""
+def _most_bytes(path: str) -> int:
+    """Largest body: only uploads of archives and of many pictures may be larger than a picture."""
     from django.conf import settings
 
-    most = settings.MAX_UPLOAD_BYTES + _SLACK_BYTES
+    large = path in ("/api/v1/images", "/api/v1/archives")
+    return (settings.MAX_ARCHIVE_BYTES if large else settings.MAX_UPLOAD_BYTES) + _SLACK_BYTES
+
+
+def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """WSGI entry: bodies over the upload limit are refused before anything is kept of them."""
+    most = _most_bytes(environ.get("PATH_INFO", ""))
     if int(environ.get("CONTENT_LENGTH") or 0) > most:
         return _too_large(start_response)
     if "chunked" not in environ.get("HTTP_TRANSFER_ENCODING", "").lower():

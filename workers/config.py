@@ -44,4 +44,9 @@ beat_schedule = {
         "schedule": float(settings.STATISTICS_S),
         "options": {"queue": "bulk", "expires": settings.STATISTICS_S},
     },
+    "hooks": {
+        "task": "paysage.hooks",
+        "schedule": float(settings.SWEEP_S),
+        "options": {"queue": "hooks", "expires": settings.SWEEP_S},
+    },
 }

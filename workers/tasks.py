@@ -7,7 +7,8 @@ import logging
 from celery import shared_task
 from django.db import OperationalError, close_old_connections
 
-from retrieval import queue, releases, resumable, services, sheets
+from retrieval import idempotency, queue, releases, resumable, services, sheets
+from retrieval.webhooks import delivery
 
 log = logging.getLogger("paysage.worker")
 
@@ -57,6 +58,8 @@ def expire() -> None:
     close_old_connections()
     services.expire_images()
     resumable.expire()
+    idempotency.expire()
+    delivery.expire()
 
 
 @shared_task(name="paysage.indexes")
@@ -82,3 +85,13 @@ def statistics() -> None:
         refresh()
     except OperationalError as error:
         log.warning("statistics: %s", error)
+
+
+@shared_task(name="paysage.hooks")
+def hooks() -> None:
+    """Tell webhooks what is due. Its queue has a worker of its own: receivers may be slow."""
+    close_old_connections()
+    try:
+        delivery.deliver_due()
+    except OperationalError as error:
+        log.warning("hooks: %s", error)

@@ -12,8 +12,8 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from retrieval import selectors
+from retrieval.api.base import form_of
 from retrieval.api.insight_views import read_query, whole
-from retrieval.api.views import form_of
 from retrieval.errors import FieldInvalid
 from retrieval.search import charts, explore, fields
 from retrieval.search.vectors import cells_of

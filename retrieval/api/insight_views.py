@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from retrieval import search
-from retrieval.api.views import form_of
+from retrieval.api.base import form_of
 from retrieval.errors import FieldInvalid
 from retrieval.search import explain, words
 from retrieval.upload import active_release

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from drf_spectacular.utils import OpenApiParameter, OpenApiTypes, extend_schema
@@ -11,8 +12,8 @@ from rest_framework.views import APIView
 
 from retrieval import selectors
 from retrieval.api import serializers as shapes
+from retrieval.api.base import form_of
 from retrieval.api.insight_views import whole
-from retrieval.api.views import form_of
 from retrieval.errors import FieldInvalid
 from retrieval.models import Collection, NearDuplicate, SavedSearch
 from retrieval.search import duplicates, saved
@@ -119,12 +120,21 @@ class SavedSearchAnswerView(APIView):
         return Response({**shapes.answer_json(answer), "new": new})
 
 
-def pair_json(pair: NearDuplicate) -> dict[str, Any]:
-    """A pair as the API gives it."""
+def pairs_json(pairs: Sequence[NearDuplicate]) -> list[dict[str, Any]]:
+    """Pairs as the API gives them, in as many queries as for one."""
+    both = {image.pk: image for pair in pairs for image in (pair.first, pair.second)}
+    images = list(both.values())
+    records = {
+        image.pk: body for image, body in zip(images, shapes.images_json(images), strict=True)
+    }
+    return [_pair_json(pair, records) for pair in pairs]
+
+
+def _pair_json(pair: NearDuplicate, records: dict[Any, Any]) -> dict[str, Any]:
     return {
         "id": pair.pk,
-        "first": shapes.image_json(pair.first, full=False),
-        "second": shapes.image_json(pair.second, full=False),
+        "first": records[pair.first_id],
+        "second": records[pair.second_id],
         "context": round(pair.context, 4),
         "layout": round(pair.layout, 4),
         "state": pair.state,
@@ -145,7 +155,7 @@ class DuplicatesView(APIView):
         state = request.query_params.get("state", "open")
         pairs = duplicates.pairs_for(request.user, collection, state)
         offset = whole(request.query_params, "offset", 0, 0, 10**6)
-        page = [pair_json(pair) for pair in pairs[offset : offset + PAGE]]
+        page = pairs_json(pairs[offset : offset + PAGE])
         return Response({"pairs": page, "count": pairs.count()})
 
 
@@ -159,4 +169,4 @@ class DuplicateView(APIView):
     )
     def patch(self, request: Request, pk: int) -> Response:
         pair = duplicates.resolve(request.user, pk, str(form_of(request).get("state", "")))
-        return Response(pair_json(pair))
+        return Response(pairs_json([pair])[0])

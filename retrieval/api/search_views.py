@@ -16,7 +16,7 @@ from rest_framework.views import APIView
 
 from retrieval import search, selectors, services
 from retrieval.api import serializers as shapes
-from retrieval.api.views import form_of
+from retrieval.api.base import form_of
 from retrieval.errors import FieldInvalid, FileRequired, NotFound, RetrievalError
 from retrieval.models import Image
 from retrieval.upload import active_release

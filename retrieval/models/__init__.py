@@ -4,6 +4,7 @@ from retrieval.models.access import ApiToken
 from retrieval.models.analyses import Analysis
 from retrieval.models.collections import Collection, Membership
 from retrieval.models.counts import DailyCount
+from retrieval.models.idempotency import IdempotentRequest
 from retrieval.models.images import Image, ImageTag, Tag
 from retrieval.models.releases import Release, SemanticClass
 from retrieval.models.searches import ResultPool, SavedSearch, SavedSearchLook
@@ -11,6 +12,7 @@ from retrieval.models.sheets import Sheet, SheetStage
 from retrieval.models.statistics import MapPoint, NearDuplicate, Statistic
 from retrieval.models.uploads import Upload
 from retrieval.models.vectors import ClassArea, Descriptor, Mask, Region
+from retrieval.models.webhooks import Delivery, Webhook
 
 __all__ = [
     "Analysis",
@@ -18,7 +20,9 @@ __all__ = [
     "ClassArea",
     "Collection",
     "DailyCount",
+    "Delivery",
     "Descriptor",
+    "IdempotentRequest",
     "Image",
     "ImageTag",
     "MapPoint",
@@ -36,4 +40,5 @@ __all__ = [
     "Statistic",
     "Tag",
     "Upload",
+    "Webhook",
 ]

@@ -9,9 +9,8 @@ from django.http import HttpRequest, JsonResponse
 from django.views.decorators.http import require_GET
 
 
-@require_GET
-def health(request: HttpRequest) -> JsonResponse:
-    """200 when the database and the queue answer, else 503."""
+def probe() -> tuple[bool, dict[str, Any]]:
+    """Whether the database and the queue answer, and what they said."""
     import redis
     from django.conf import settings
 
@@ -27,5 +26,11 @@ def health(request: HttpRequest) -> JsonResponse:
         found["queue"] = "ok"
     except (redis.RedisError, ValueError) as error:
         found["queue"] = type(error).__name__
-    healthy = found["database"] == found["queue"] == "ok"
+    return found["database"] == found["queue"] == "ok", found
+
+
+@require_GET
+def health(request: HttpRequest) -> JsonResponse:
+    """200 when the database and the queue answer, else 503."""
+    healthy, found = probe()
     return JsonResponse(found, status=200 if healthy else 503)

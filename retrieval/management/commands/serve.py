@@ -126,6 +126,9 @@ class Command(BaseCommand):
             options = ["worker", "-Q", queue, "-n", f"{queue}@%h", "-c", "1", "-l", "WARNING"]
             return Child(queue, [*celery, *options, "--without-gossip", "--without-mingle"])
 
+        # Waits for others' servers and computes nothing: one process without children is enough.
+        options = ["worker", "-Q", "hooks", "-n", "hooks@%h", "-P", "solo", "-l", "WARNING"]
+        hooks = Child("hooks", [*celery, *options, "--without-gossip", "--without-mingle"])
         schedule = str(home / "run" / "schedule")
         web = [
             sys.executable,
@@ -149,6 +152,7 @@ class Command(BaseCommand):
             Child("web", web),
             worker("bulk"),
             worker("query"),
+            hooks,
             Child("beat", [*celery, "beat", "-s", schedule, "-l", "WARNING", "--pidfile="]),
         ]
 

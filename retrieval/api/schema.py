@@ -1,0 +1,99 @@
+"""What the generated schema lacks: errors of every endpoint, links, the version rule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+_ERROR = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["code", "message", "field", "request_id"],
+            "properties": {
+                "code": {"type": "string", "description": "Stable; for programs."},
+                "message": {"type": "string", "description": "For people: what to do."},
+                "field": {"type": ["string", "null"], "description": "What is to blame."},
+                "request_id": {"type": "string", "description": "Names the request in the log."},
+            },
+        }
+    },
+    "example": {
+        "error": {
+            "code": "field_invalid",
+            "message": "collection must be an id.",
+            "field": "collection",
+            "request_id": "4f1f3c2ab90d4e11",
+        }
+    },
+}
+_MEANINGS = {
+    "400": "A field or the query is impossible.",
+    "401": "No token, or one that is unknown, expired or revoked.",
+    "403": "The caller sees it but may not do this, or the token may read only.",
+    "404": "It does not exist, or is not the caller's to see.",
+    "409": "Its state, or a name that is taken, does not allow it.",
+    "412": "If-Match names another version.",
+    "413": "The file is too large.",
+    "415": "The file's format, or the body's type, is not read.",
+    "422": "The file, archive or Idempotency-Key is refused.",
+    "429": "Too many requests; Retry-After says when to come again.",
+    "503": "Database or model do not answer; Retry-After says when to come again.",
+    "default": "Any other error, in the same shape.",
+}
+# From what an operation answers to the operations that take it: (operation, status, name of the
+# link, operation to follow, parameters).
+_LINKS = (
+    ("create_collection", "201", "collection", "get_collection", {"pk": "id"}),
+    ("create_collection", "201", "members", "list_members", {"pk": "id"}),
+    ("create_token", "201", "revoke", "revoke_token", {"pk": "id"}),
+    ("create_webhook", "201", "webhook", "get_webhook", {"pk": "id"}),
+    ("create_webhook", "201", "deliveries", "list_deliveries", {"pk": "id"}),
+    ("save_search", "201", "search", "get_saved_search", {"pk": "id"}),
+    ("list_images", "200", "image", "get_image", {"pk": "results/0/id"}),
+    ("list_images", "200", "analysis", "get_analysis", {"pk": "results/0/id"}),
+    ("list_images", "200", "areas", "get_areas", {"pk": "results/0/id"}),
+    ("list_images", "200", "regions", "get_regions", {"pk": "results/0/id"}),
+    ("list_images", "200", "mask", "get_mask_rle", {"pk": "results/0/id"}),
+    ("list_images", "200", "polygons", "get_mask_polygons", {"pk": "results/0/id"}),
+    ("list_images", "200", "similar", "get_similar", {"pk": "results/0/id"}),
+    ("list_collections", "200", "collection", "get_collection", {"pk": "results/0/id"}),
+    ("list_webhooks", "200", "webhook", "get_webhook", {"pk": "results/0/id"}),
+)
+
+
+def _operations(schema: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, methods in schema["paths"].items():
+        for method, operation in methods.items():
+            yield path, method, operation
+
+
+def _statuses(path: str, method: str, operation: dict[str, Any]) -> list[str]:
+    found = ["400", "429", "503", "default"]
+    if operation.get("security") != []:
+        found += ["401", "403"]
+    if "{" in path or method != "get":
+        found.append("404")
+    if method != "get":
+        found += ["409", "412", "413", "415", "422"]
+    return found
+
+
+def complete(result: dict[str, Any], generator: Any, **_: Any) -> dict[str, Any]:
+    """drf-spectacular's hook: the error shape on every operation, and links between them."""
+    result["components"].setdefault("schemas", {})["Error"] = _ERROR
+    reference = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+    for path, method, operation in _operations(result):
+        for status in _statuses(path, method, operation):
+            answer = {"description": _MEANINGS[status], "content": reference}
+            operation["responses"].setdefault(status, answer)
+    by_id = {operation["operationId"]: operation for _, _, operation in _operations(result)}
+    for source, status, name, target, parameters in _LINKS:
+        answer = by_id[source]["responses"][status]
+        answer.setdefault("links", {})[name] = {
+            "operationId": by_id[target]["operationId"],
+            "parameters": {k: f"$response.body#/{v}" for k, v in parameters.items()},
+        }
+    return result

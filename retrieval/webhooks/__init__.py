@@ -1,0 +1,1 @@
+"""Telling other programs what became of pictures: an outbox, addresses, signed deliveries."""
