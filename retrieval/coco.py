@@ -77,7 +77,7 @@ def box_of(mask: Binary) -> list[int]:
     return [x, y, int(columns[-1]) - x + 1, int(rows[-1]) - y + 1]
 
 
-def annotations(classes: NDArray[np.uint8]) -> Iterator[tuple[int, Binary, dict[str, Any]]]:
+def class_masks(classes: NDArray[np.uint8]) -> Iterator[tuple[int, Binary, dict[str, Any]]]:
     """Of each class in the map: index, bool (H, W), and COCO's fields but the segmentation."""
     for index in np.unique(classes).tolist():
         mask = classes == index
@@ -160,7 +160,8 @@ def signed_area(ring: Ring) -> float:
 
 def polygons(mask: Binary) -> tuple[list[list[int]], list[list[int]]]:
     """Outer borders and holes, each as COCO's flat [x1, y1, x2, y2, …] in pixels."""
-    outer, holes = [], []
+    outer: list[list[int]] = []
+    holes: list[list[int]] = []
     for ring in rings(mask):
         flat = [value for point in ring for value in point]
         (outer if signed_area(ring) > 0 else holes).append(flat)

@@ -86,7 +86,7 @@ def once(user: User, key: str, print_: str, work: Callable[[], Reply]) -> Reply:
         )
     row = _begin(user, key, print_)
     if row.status is not None:
-        return Reply(row.status, row.body, row.location, replayed=True)
+        return Reply(row.status, row.body or {}, row.location, replayed=True)
     try:
         reply = work()
     except BaseException:

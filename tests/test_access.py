@@ -183,6 +183,7 @@ MATRIX: dict[str, list[tuple[str, dict[str, Any], Any, str]]] = {
     "explained": [("GET", IMAGE, None, PAGE_SEE)],
     "explained_state": [("GET", IMAGE, None, PAGE_SEE)],
     "stage": [("GET", {**IMAGE, "key": "features"}, None, PAGE_SEE)],
+    "parts": [("GET", IMAGE, None, PAGE_SEE)],
     "parse_again": [("POST", IMAGE, None, "302 403 302 302 404 302 302")],
     "delete": [("POST", IMAGE, None, "302 403 302 302 404 302 302")],
     "thumb": [("GET", {**IMAGE, "side": "side"}, None, "302 404 404 404 404 404 302")],

@@ -62,7 +62,7 @@ class VectorsShape(serializers.Serializer[Any]):
     release = serializers.CharField()
     composition = serializers.ListField(child=serializers.FloatField())
     layout = LayoutShape()
-    context = serializers.ListField(child=serializers.FloatField())
+    context = serializers.ListField(child=serializers.FloatField())  # type: ignore[assignment]
     context_norm = serializers.FloatField(help_text="Length before `context` was normalised.")
 
 

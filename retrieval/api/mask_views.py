@@ -113,7 +113,7 @@ def _annotated(mask: Mask, segmentation: Any) -> dict[str, Any]:
         "height_px": mask.height_px,
         "annotations": [
             {"category_id": index, "category": names[index], **fields, **segmentation(binary)}
-            for index, binary, fields in coco.annotations(coco.class_map(bytes(mask.png)))
+            for index, binary, fields in coco.class_masks(coco.class_map(bytes(mask.png)))
         ],
     }
 

@@ -155,7 +155,7 @@ class DuplicatesView(APIView):
         state = request.query_params.get("state", "open")
         pairs = duplicates.pairs_for(request.user, collection, state)
         offset = whole(request.query_params, "offset", 0, 0, 10**6)
-        page = pairs_json(pairs[offset : offset + PAGE])
+        page = pairs_json(list(pairs[offset : offset + PAGE]))
         return Response({"pairs": page, "count": pairs.count()})
 
 

@@ -99,7 +99,9 @@ def links_of(image: Image) -> dict[str, str]:
 
 def analysis_json(analysis: Analysis | None) -> dict[str, Any] | None:
     """The `AnalysisShape` of an analysis with its release."""
-    return analysis and {
+    if analysis is None:
+        return None
+    return {
         "state": analysis.state,
         "error_code": analysis.error_code or None,
         "error_detail": analysis.error_detail or None,
