@@ -12,6 +12,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from retrieval import search
+from retrieval.api import query_shapes
 from retrieval.api.base import form_of
 from retrieval.errors import FieldInvalid
 from retrieval.search import explain, words
@@ -54,14 +55,16 @@ class ExplainView(APIView):
 
     @extend_schema(
         parameters=[_QUERY, _IMAGE, OpenApiParameter("pairs", int)],
-        responses=OpenApiTypes.OBJECT,
+        responses=query_shapes.ExplanationShape,
         operation_id="explain_hit",
     )
     def get(self, request: Request) -> Response:
         return self._answer(request, request.query_params)
 
     @extend_schema(
-        request=OpenApiTypes.OBJECT, responses=OpenApiTypes.OBJECT, operation_id="explain_hit_post"
+        request=query_shapes.ExplainBody,
+        responses=query_shapes.ExplanationShape,
+        operation_id="explain_hit_post",
     )
     def post(self, request: Request) -> Response:
         return self._answer(request, form_of(request))
@@ -82,14 +85,16 @@ class WordsView(APIView):
 
     @extend_schema(
         parameters=[OpenApiParameter("text", str, required=True)],
-        responses=OpenApiTypes.OBJECT,
+        responses=query_shapes.WordsShape,
         operation_id="read_words",
     )
     def get(self, request: Request) -> Response:
         return self._answer(request.query_params)
 
     @extend_schema(
-        request=OpenApiTypes.OBJECT, responses=OpenApiTypes.OBJECT, operation_id="read_words_post"
+        request=query_shapes.WordsBody,
+        responses=query_shapes.WordsShape,
+        operation_id="read_words_post",
     )
     def post(self, request: Request) -> Response:
         return self._answer(form_of(request))

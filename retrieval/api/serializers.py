@@ -6,10 +6,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.urls import reverse
+from drf_spectacular.utils import inline_serializer
 from rest_framework import serializers
 
 from retrieval.models import Analysis, ClassArea, Image, ImageTag, SemanticClass
 from retrieval.search import Answer
+
+
+def named(name: str, fields: dict[str, Any]) -> type[serializers.Serializer[Any]]:
+    """A shape whose fields have names that are Python's own words, such as `class` and `from`."""
+    return type(inline_serializer(name, fields))
 
 
 class AnalysisShape(serializers.Serializer[Any]):
@@ -67,18 +73,45 @@ class SearchRequest(serializers.Serializer[Any]):
     file = serializers.FileField(required=False, help_text="A picture to search with.")
 
 
+MatchedRegion = named(
+    "MatchedRegion",
+    {
+        "example": serializers.IntegerField(help_text="Which region or box of the query."),
+        "number": serializers.IntegerField(),
+        "class": serializers.CharField(),
+        "area": serializers.FloatField(),
+        "box": serializers.ListField(child=serializers.FloatField()),
+        "similarity": serializers.FloatField(),
+    },
+)
+
+
 class HitShape(serializers.Serializer[Any]):
     id = serializers.UUIDField()
     title = serializers.CharField()
     score = serializers.FloatField()
     parts = serializers.DictField(child=serializers.FloatField())
     percentiles = serializers.DictField(child=serializers.FloatField(allow_null=True))
-    regions = serializers.ListField(child=serializers.DictField())
+    regions = MatchedRegion(many=True)
     links = serializers.DictField(child=serializers.CharField())
 
 
+class PlanShape(serializers.Serializer[Any]):
+    """How the answer was found; docs/search.md says more."""
+
+    kind = serializers.ChoiceField(choices=("exact", "index", "sql"))
+    matching = serializers.IntegerField()
+    matching_is_lower_bound = serializers.BooleanField()
+    compared = serializers.IntegerField()
+    release = serializers.CharField()
+    metric = serializers.CharField()
+    rank = serializers.DictField(child=serializers.FloatField())
+    recall = serializers.FloatField(allow_null=True)
+    ms = serializers.FloatField()
+
+
 class SearchAnswer(serializers.Serializer[Any]):
-    plan = serializers.DictField()
+    plan = PlanShape()
     cursor = serializers.CharField(allow_null=True, help_text="Of the next page; null at the end.")
     results = HitShape(many=True)
 
