@@ -7,9 +7,7 @@ request is rolled back before the next, so that all meet the same world.
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Iterator
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -19,19 +17,10 @@ from django.urls import NoReverseMatch, URLPattern, URLResolver, get_resolver, r
 from django.utils import timezone
 
 from retrieval.models import (
-    Analysis,
     ApiToken,
-    Delivery,
-    Image,
-    Membership,
-    NearDuplicate,
-    SavedSearch,
-    Sheet,
-    SheetStage,
-    Upload,
-    Webhook,
 )
 from retrieval.services import create_token
+from tests.access_world import places_fixture  # noqa: F401
 from tests.search_world import world_fixture  # noqa: F401
 
 pytestmark = pytest.mark.django_db
@@ -222,60 +211,6 @@ def test_every_route_has_a_row() -> None:
     assert names - set(MATRIX) == set(), "routes without a row: add them to MATRIX"
     assert set(MATRIX) - names == set(), "rows without a route"
     assert sum(name.startswith("admin:") for name, _ in routes()) > 40
-
-
-@pytest.fixture
-def places(world) -> dict[str, Any]:
-    """One of everything, Ada's; and callers with their parts in her collection."""
-    from django.contrib.auth import get_user_model
-
-    ada, collection = world["ada"], world["own"]
-    make = get_user_model().objects.create_user
-    viewer, editor, member, new = (make(n) for n in ("viewer", "editor", "member", "new"))
-    for person, role in ((viewer, "viewer"), (editor, "editor"), (member, "viewer")):
-        Membership.objects.create(collection=collection, user=person, role=role)
-    images = list(Image.objects.filter(collection=collection).order_by("id")[:2])
-    release = world["release"]
-    sheet = Sheet.objects.create(
-        image=images[0], release=release, collection=collection, state="done"
-    )
-    SheetStage.objects.create(
-        sheet=sheet, key="features", title="t", sentence="s", shape="1", number=0, png=b"x"
-    )
-    hook = Webhook.objects.create(
-        user=ada, collection=collection, url="https://a.example/", secret="s", events=[]
-    )
-    Delivery.objects.create(webhook=hook, event="analysis.done", body={})
-    upload = Upload.objects.create(
-        user=ada,
-        collection=collection,
-        length=10,
-        expires_at=timezone.now() + timedelta(days=1),
-    )
-    pair = NearDuplicate.objects.create(
-        **_pair(images, collection, release), context=0.99, layout=0.9
-    )
-    Analysis.objects.filter(image=images[0]).update(state="done")
-    return {
-        "people": {"viewer": viewer, "editor": editor, "owner": ada, "other": world["ben"]},
-        "staff": world["root"],
-        "collection": collection.pk,
-        "image": str(images[0].pk),
-        "token": ApiToken.objects.create(user=ada, name="t", digest="e" * 64).pk,
-        "upload": str(upload.pk),
-        "saved": SavedSearch.objects.create(owner=ada, name="s", query={}).pk,
-        "webhook": hook.pk,
-        "pair": pair.pk,
-        "nothing": str(uuid.uuid4()),
-        "side": 256,
-        "new": new.username,
-    }
-
-
-def _pair(images: list[Image], collection: Any, release: Any) -> dict[str, Any]:
-    names = {field.name for field in NearDuplicate._meta.fields}
-    found = {"first": images[0], "second": images[1], "collection": collection}
-    return {**found, **({"release": release} if "release" in names else {})}
 
 
 def caller(name: str, places: dict[str, Any], api: bool) -> Client:

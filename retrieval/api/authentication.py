@@ -48,8 +48,7 @@ class ApiTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped
 
     def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
         return {
-            "type": "apiKey",
-            "in": "header",
-            "name": "Authorization",
-            "description": "`Token paysage_…`",
+            "type": "http",
+            "scheme": "bearer",
+            "description": "A token of `POST /tokens`; `Authorization: Token …` says the same.",
         }

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.urls import reverse
-from drf_spectacular.utils import inline_serializer
+from drf_spectacular.utils import extend_schema_field, inline_serializer
 from rest_framework import serializers
 
 from retrieval.models import Analysis, ClassArea, Image, ImageTag, SemanticClass
@@ -16,6 +16,11 @@ from retrieval.search import Answer
 def named(name: str, fields: dict[str, Any]) -> type[serializers.Serializer[Any]]:
     """A shape whose fields have names that are Python's own words, such as `class` and `from`."""
     return type(inline_serializer(name, fields))
+
+
+@extend_schema_field({"type": "string", "format": "binary"})
+class Bytes(serializers.FileField):
+    """A file of a form, which a schema would take for an address otherwise."""
 
 
 class AnalysisShape(serializers.Serializer[Any]):
@@ -70,7 +75,7 @@ LISTED_FIELDS = tuple(name for name in IMAGE_FIELDS if name != "areas")
 
 class SearchRequest(serializers.Serializer[Any]):
     query = serializers.JSONField(required=False, help_text="See docs/search.md.")
-    file = serializers.FileField(required=False, help_text="A picture to search with.")
+    file = Bytes(required=False, help_text="A picture to search with.")
 
 
 MatchedRegion = named(
