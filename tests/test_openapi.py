@@ -41,15 +41,19 @@ from tests.conftest import encoded, scene
 from tests.platform import Platform, listen
 from tests.search_world import world_fixture  # noqa: F401
 
-EXAMPLES = 8
+EXAMPLES = 14
 """Cases of each operation."""
 _CHECKS = [
     *(not_a_server_error, status_code_conformance, content_type_conformance),
     *(response_headers_conformance, response_schema_conformance),
 ]
+_OFFSET_STREAM = "application/offset+octet-stream"
 # The types that openapi-python-client does not know, as bytes.
 _BYTES = {"image/png": "application/octet-stream"}
-_BYTES |= {"application/offset+octet-stream": "application/octet-stream"}
+_BYTES |= {_OFFSET_STREAM: "application/octet-stream"}
+
+schemathesis.serializer.alias(_OFFSET_STREAM, "application/octet-stream")
+schemathesis.openapi.media_type(_OFFSET_STREAM, st.binary(max_size=64))
 
 
 @pytest.fixture(scope="module")
@@ -214,14 +218,25 @@ def _headers(user: Any) -> dict[str, str]:
     return {"Authorization": f"Token {create_token(user, 'property')}"}
 
 
-def _known(operation: Any, places: dict[str, Any]) -> dict[str, Any]:
-    """What there is in the world for the parameters of an operation's path."""
-    path = operation.path.removeprefix("/api/v1/")
+def _known(path: str, places: dict[str, Any]) -> dict[str, Any]:
+    """What there is in the world for the parameters of a path."""
+    path = path.removeprefix("/api/v1/")
     kinds = {"collections": "collection", "images": "image", "webhooks": "webhook"}
     kinds |= {"tokens": "token", "uploads": "upload", "duplicates": "pair"}
     kinds |= {"searches/saved": "saved", "searches": "image", "undo": "nothing"}
     kind = next(place for start, place in kinds.items() if path.startswith(start))
     return {"id": places[kind], "key": places["nothing"], "username": "member"}
+
+
+def _point(case: Any, places: dict[str, Any]) -> None:
+    """Let a case name things that there are, in its path, its query and its body."""
+    if case.path_parameters:
+        known = _known(case.operation.path, places)
+        case.path_parameters = {name: known[name] for name in case.path_parameters}
+    for values in (case.query, case.body):
+        for name in ("collection", "image") if isinstance(values, dict) else ():
+            if name in values:
+                values[name] = places[name]
 
 
 def _error_shape(response: Any, path: str) -> None:
@@ -248,9 +263,8 @@ def _try(operation: Any, places: dict[str, Any], headers: dict[str, str]) -> Cou
     )
     @given(case=found, exists=st.booleans())
     def ask(case: Any, exists: bool) -> None:
-        if exists and case.path_parameters:
-            known = _known(operation, places)
-            case.path_parameters = {name: known[name] for name in case.path_parameters}
+        if exists:
+            _point(case, places)
         cache.clear()  # no throttle in the way
         with transaction.atomic():  # each case meets the same world
             response = case.call(headers=headers)
@@ -271,10 +285,40 @@ def test_no_request_of_the_schema_breaks_an_endpoint(places: dict[str, Any]) -> 
     seen: dict[str, Counter[int]] = {}
     for result in schema.get_all_operations():
         operation = result.ok()
-        if operation.method in ("get", "post"):
-            seen[operation.label] = _try(operation, places, headers)
+        seen[operation.label] = _try(operation, places, headers)
     total = sum(seen.values(), Counter())
-    assert len(seen) > 45 and sum(total.values()) > 4 * len(seen)
+    assert len(seen) > 60 and sum(total.values()) > 4 * len(seen)
     assert not any(status >= 500 for status in total), total
     answered = [name for name, statuses in seen.items() if any(s < 300 for s in statuses)]
     assert len(answered) > 0.6 * len(seen), {n: dict(s) for n, s in seen.items()}
+
+
+@pytest.mark.usefixtures("one_connection")
+def test_what_one_answer_names_the_next_request_finds(places: dict[str, Any]) -> None:
+    """Follow the schema's links: make, read what was made, remove it, and so on."""
+    schema = schemathesis.openapi.from_wsgi("/api/v1/schema?format=json", application)
+    headers, seen = _headers(places["people"]["owner"]), Counter[tuple[str, int]]()
+
+    class Links(schema.as_state_machine()):  # type: ignore[misc]
+        def get_call_kwargs(self, case: Any) -> dict[str, Any]:
+            cache.clear()
+            return {"headers": headers}
+
+        def validate_response(self, response: Any, case: Any, *args: Any, **kwargs: Any) -> None:
+            case.validate_response(response, checks=_CHECKS)
+            _error_shape(response, case.operation.path)
+            seen[case.operation.label, response.status_code] += 1
+
+    Links.run(
+        settings=settings(
+            max_examples=40,
+            stateful_step_count=8,
+            database=None,
+            derandomize=True,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        )
+    )
+    assert not [key for key in seen if key[1] >= 500]
+    followed = {label for label, status in seen if "{id}" in label and status < 300}
+    assert len(followed) >= 3, seen
