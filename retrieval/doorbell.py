@@ -12,7 +12,7 @@ from django.db import transaction
 
 log = logging.getLogger("paysage.doorbell")
 
-TASKS = {"bulk": "paysage.bulk", "query": "paysage.query", "hooks": "paysage.hooks"}
+TASKS = {name: f"paysage.{name}" for name in ("bulk", "query", "hooks", "releases")}
 
 
 @lru_cache(maxsize=2)

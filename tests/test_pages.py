@@ -6,6 +6,7 @@ import io
 import json
 import re
 import sys
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -145,11 +146,20 @@ def test_move_and_download(signed_in: Page, gallery: str, platform: Platform) ->
     expect(page.locator("#nothing")).to_be_visible()
 
 
+def until(page: Page, selector: str, seconds: float = 60) -> None:
+    """Load the page anew until it has what another process is making."""
+    end = time.monotonic() + seconds
+    while not page.query_selector(selector):
+        assert time.monotonic() < end, f"no {selector} on {page.url}"
+        time.sleep(0.5)
+        page.reload()
+
+
 def test_endless_scrolling_keeps_its_place(signed_in: Page, platform: Platform) -> None:
     page = signed_in
     page.goto(platform.url)
     page.get_by_text("Demo: rendered scenes").click()
-    page.wait_for_selector("#gallery li")
+    until(page, "#gallery .more")  # the demo may be loading still
     page.mouse.wheel(0, 30_000)
     page.wait_for_function("() => document.querySelectorAll('#gallery li[data-id]').length > 60")
     page.locator("#gallery li[data-address]").first.scroll_into_view_if_needed()

@@ -23,7 +23,7 @@ from retrieval.search.indexes import indexed_spaces
 from segmentation.describe import Whitening
 from segmentation.manifest import WEIGHTS_DIR, Manifest
 from segmentation.whiten import store_whitening
-from tests.conftest import encoded, scene, store
+from tests.conftest import SHARED, encoded, scene, store
 
 pytestmark = pytest.mark.django_db(transaction=True)
 COUNT = 24
@@ -62,6 +62,21 @@ def world(collection, worker):
     return collection, starter
 
 
+@pytest.fixture
+def large_world(collection, worker):
+    """The same with the 900 photographs of scenes, where they are."""
+    files = sorted((SHARED / "scenes").rglob("*.jpg")) if SHARED.is_dir() else []
+    if files:
+        for file in files:
+            store(collection, file.read_bytes(), file.name)
+    else:
+        for seed in range(COUNT):
+            store(collection, encoded(scene(seed + 4000)), f"{seed}.jpg")
+    starter = Release.objects.get(state="active")
+    until_whole(starter, 600)
+    return collection, starter, len(files) or COUNT
+
+
 class Searcher(threading.Thread):
     """Searches by REST until told to stop, and keeps what was wrong and which releases answered."""
 
@@ -86,17 +101,17 @@ class Searcher(threading.Thread):
         self.join(20)
 
 
-def test_filled_promoted_compared_and_rolled_back_while_searched(world, tmp_path):
+def test_filled_promoted_compared_and_rolled_back_while_searched(large_world, tmp_path):
     from workers.comparing import compare, difference_sheet
 
-    collection, starter = world
+    collection, starter, count = large_world
     searcher = Searcher(collection.owner, str(Image.objects.first().pk))
     searcher.start()
     try:
         second = releases.register(second_weights())
-        with pytest.raises(StateConflict, match=f"{COUNT} of {COUNT} pictures are left"):
+        with pytest.raises(StateConflict, match=f"{count} of {count} pictures are left"):
             releases.promote(second)
-        assert releases.fill(second) == COUNT
+        assert releases.fill(second) == count
         assert releases.fill(second) == 0, "a second call asks for nothing twice"
         late = store(collection, encoded(scene(4999)), "late.jpg")  # uploaded while it is filled
         assert set(
@@ -105,7 +120,7 @@ def test_filled_promoted_compared_and_rolled_back_while_searched(world, tmp_path
             ("starter", 10),
             ("second", 0),
         }
-        until_whole(second)
+        until_whole(second, 600)
         assert releases.promote(second) == starter
         second.refresh_from_db()
         seen = len(searcher.answered)
@@ -125,8 +140,8 @@ def test_filled_promoted_compared_and_rolled_back_while_searched(world, tmp_path
     ]
     assert names == ["starter", "second", "starter"], "each answer is of one release, in this order"
 
-    found = compare(starter, second, collection)
-    assert found.images == COUNT + 1 and found.pixel_agreement == 1.0 and found.miou == 1.0
+    found = compare(starter, second, collection, sample=count + 1)
+    assert found.images == count + 1 and found.pixel_agreement == 1.0 and found.miou == 1.0
     assert 0.3 < found.top10_overlap < 1.0
     sheet = Pillow.open(difference_sheet(found, starter, second, tmp_path / "sheet.png"))
     assert sheet.width > 900 and np.asarray(sheet).std() > 10
@@ -137,8 +152,8 @@ def test_filled_promoted_compared_and_rolled_back_while_searched(world, tmp_path
     }
     assert widths == {"starter": 256, "second": 64}
     removed = releases.retire(second, delete_rows=True)
-    assert removed == COUNT + 1 and not Mask.objects.filter(release=second).exists()
-    assert Mask.objects.filter(release=starter).count() == COUNT + 1
+    assert removed == count + 1 and not Mask.objects.filter(release=second).exists()
+    assert Mask.objects.filter(release=starter).count() == count + 1
 
 
 def test_an_outgrown_release_gets_its_indexes_by_itself(world, settings):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,7 @@ def compare(
     collection: Collection | None = None,
     sample: int = 500,
     seed: int = 0,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Comparison:
     """Compare on at most `sample` pictures that both releases have parsed, drawn with `seed`."""
     masks = Mask.objects.filter(release=first)
@@ -92,7 +94,8 @@ def compare(
     to_first, to_second, common = _common(first, second)
     confusion = np.zeros((common + 1, common + 1), np.int64)
     differences = []
-    for pk in ids:
+    for number, pk in enumerate(ids):
+        progress(number, len(ids))
         one, two = (
             _mask(Mask.objects.values_list("png", flat=True).get(image=pk, release=release))
             for release in (first, second)

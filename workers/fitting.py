@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from django.conf import settings
 from django.core.files.storage import default_storage
-from tqdm import tqdm
 
 from retrieval.errors import StateConflict
 from retrieval.models import Image, Release
@@ -18,7 +19,13 @@ from segmentation.whiten import fit_whitening, store_whitening
 LEAST = 50
 
 
-def fit(release: Release, sample: int = 500, seed: int = 0, width: int = 256) -> Release:
+def fit(
+    release: Release,
+    sample: int = 500,
+    seed: int = 0,
+    width: int = 256,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Release:
     """Fit μ and W on `sample` stored pictures and put them into the release's own weights.
 
     What the release has found so far was made with other vectors, so it is deleted; fill it anew.
@@ -41,7 +48,8 @@ def fit(release: Release, sample: int = 500, seed: int = 0, width: int = 256) ->
     places = np.random.default_rng(seed).permutation(len(ids))[:sample]
     parser = Parser.load(weights_of(release), settings.DEVICE)
     rows = []
-    for place in tqdm(sorted(places.tolist()), "pooling", unit="image"):
+    for number, place in enumerate(sorted(places.tolist())):
+        progress(number, len(places))
         with default_storage.open(Image.objects.get(pk=ids[place]).original.name or "") as file:
             (parsed,) = parser.infer([parser.prepare(decode(file.read()))])
         rows.append(parsed.features.mean((0, 1)))

@@ -7,7 +7,7 @@ import logging
 from celery import shared_task
 from django.db import OperationalError, close_old_connections
 
-from retrieval import idempotency, queue, releases, resumable, services, sheets
+from retrieval import idempotency, queue, release_jobs, releases, resumable, services, sheets
 from retrieval.webhooks import delivery
 
 log = logging.getLogger("paysage.worker")
@@ -45,6 +45,7 @@ def sweep() -> None:
     try:
         swept = queue.sweep()
         sheets.sweep()
+        release_jobs.sweep()
     except OperationalError as error:
         log.warning("sweep: %s", error)
         return
@@ -95,3 +96,17 @@ def hooks() -> None:
         delivery.deliver_due()
     except OperationalError as error:
         log.warning("hooks: %s", error)
+
+
+@shared_task(name="paysage.releases", soft_time_limit=None, time_limit=None)
+def release_tasks() -> None:
+    """Do what was asked for about releases in the admin."""
+    from workers.release_jobs import run_all
+
+    close_old_connections()
+    try:
+        run_all()
+    except OperationalError as error:
+        log.warning("releases: %s", error)
+    finally:
+        close_old_connections()

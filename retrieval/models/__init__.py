@@ -6,6 +6,7 @@ from retrieval.models.collections import Collection, Membership
 from retrieval.models.counts import DailyCount
 from retrieval.models.idempotency import IdempotentRequest
 from retrieval.models.images import Image, ImageTag, Tag
+from retrieval.models.release_jobs import ReleaseJob
 from retrieval.models.releases import Release, SemanticClass
 from retrieval.models.searches import ResultPool, SavedSearch, SavedSearchLook
 from retrieval.models.sheets import Sheet, SheetStage
@@ -31,6 +32,7 @@ __all__ = [
     "NearDuplicate",
     "Region",
     "Release",
+    "ReleaseJob",
     "ResultPool",
     "SavedSearch",
     "SavedSearchLook",

@@ -126,8 +126,9 @@ class Command(BaseCommand):
             options = ["worker", "-Q", queue, "-n", f"{queue}@%h", "-c", "1", "-l", "WARNING"]
             return Child(queue, [*celery, *options, "--without-gossip", "--without-mingle"])
 
-        # Waits for others' servers and computes nothing: one process without children is enough.
-        options = ["worker", "-Q", "hooks", "-n", "hooks@%h", "-P", "solo", "-l", "WARNING"]
+        # Waits for others' servers, and does what is asked for about releases: a thread for each.
+        options = ["worker", "-Q", "hooks,releases", "-n", "hooks@%h", "-l", "WARNING"]
+        options += ["-P", "threads", "-c", "2"]
         hooks = Child("hooks", [*celery, *options, "--without-gossip", "--without-mingle"])
         schedule = str(home / "run" / "schedule")
         web = [

@@ -33,8 +33,11 @@ let asked = false;
 
 function follow() {
   asked = false;
+  // A short last page never comes up to the middle of the window.
+  const ended = scrollY + innerHeight >= document.documentElement.scrollHeight - 2;
+  const line = ended ? innerHeight : innerHeight / 2;
   const above = [...gallery.querySelectorAll("li[data-address]")]
-    .filter((item) => item.getBoundingClientRect().top < innerHeight / 2);
+    .filter((item) => item.getBoundingClientRect().top < line);
   const query = above.length ? above[above.length - 1].dataset.address : begun;
   if (query === shown) return;
   shown = query;
