@@ -90,6 +90,29 @@ def test_tokens_are_made_shown_once_listed_and_revoked(world):
     refused(client.get(f"{V1}/me"), 401, "token_invalid")
 
 
+def test_a_token_for_reading_searches_but_changes_nothing(world, image):
+    reader = Program(world["ada"], scope="read")
+    like = {"like": [{"image": str(image.pk)}]}
+    for path, body in (
+        ("", like),
+        ("/count", {"query": like}),
+        ("/histograms", {}),
+        ("/words", {"text": "sky"}),
+        ("/explain", {"query": like, "image": str(image.pk)}),
+    ):
+        assert reader.send("POST", f"/searches{path}", body).status_code == 200, path
+    for method, path in (
+        ("POST", "/collections"),
+        ("POST", "/searches/saved"),
+        ("POST", "/images/bulk"),
+        ("POST", "/uploads"),
+        ("PATCH", f"/images/{image.pk}"),
+        ("DELETE", f"/images/{image.pk}"),
+    ):
+        refused(reader.send(method, path, {}), 403, "forbidden")
+    refused(reader.upload(world["own"], b"x"), 403, "forbidden")
+
+
 def test_a_token_of_another_is_not_there(world, ben):
     token = ApiToken.objects.create(user=world["ada"], name="x", digest="d" * 64)
     refused(ben.send("DELETE", f"/tokens/{token.pk}"), 404, "not_found")

@@ -26,6 +26,8 @@ _QUERY = OpenApiParameter("query", str, description="JSON, see docs/search.md.")
 class _OfQuery(APIView):
     """GET with the query as JSON text, POST with it in the body."""
 
+    post_reads = True
+
     def answer(self, request: Request, values: Mapping[str, Any]) -> Response:
         raise NotImplementedError
 

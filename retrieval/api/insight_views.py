@@ -46,6 +46,8 @@ def whole(values: Mapping[str, Any], name: str, default: int, low: int, high: in
 class ExplainView(APIView):
     """Why a picture is a hit of a query; all tables add up to the score."""
 
+    post_reads = True
+
     def _answer(self, request: Request, values: Mapping[str, Any]) -> Response:
         query = read_query(values.get("query"))
         image = search.fields.image_id(values.get("image"), "image")
@@ -72,6 +74,8 @@ class ExplainView(APIView):
 
 class WordsView(APIView):
     """The class query that a text means, as chips to correct, and the words that were not used."""
+
+    post_reads = True
 
     def _answer(self, values: Mapping[str, Any]) -> Response:
         found = words.read(str(values.get("text", "")), active_release())

@@ -81,6 +81,7 @@ class SearchesView(APIView):
     """Search by a query (JSON), or by an uploaded picture (form with `file`, and `query` as JSON)."""
 
     parser_classes = (JSONParser, MultiPartParser)
+    post_reads = True
 
     @extend_schema(
         request={
