@@ -151,6 +151,8 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "EXCEPTION_HANDLER": "retrieval.api.errors.exception_handler",
+    # Behind HTTPS one proxy says whose request it is; otherwise nobody is believed about that.
+    "NUM_PROXIES": 1 if SECURE else 0,
     "DEFAULT_THROTTLE_CLASSES": ["rest_framework.throttling.UserRateThrottle"],
     "DEFAULT_THROTTLE_RATES": {
         "sign_in": "10/min",

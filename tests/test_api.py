@@ -121,6 +121,21 @@ def test_throttles_say_when_to_come_again(ada, monkeypatch):
     cache.clear()
 
 
+def test_passwords_cannot_be_tried_faster_by_claiming_other_addresses(db):
+    from django.core.cache import cache
+
+    cache.clear()
+    form = {"username": "ada", "password": "guess"}
+    statuses = [
+        Client(headers={"X-Forwarded-For": f"10.0.0.{n}"})
+        .post(f"{V1}/tokens", form, content_type="application/json")
+        .status_code
+        for n in range(12)
+    ]
+    assert statuses == [401] * 10 + [429] * 2
+    cache.clear()
+
+
 # --- collections and members -------------------------------------------------------------------
 
 

@@ -46,6 +46,10 @@ def test_findings_agree_with_each_other(ada, world, image):
     assert max(whole["layout"]["indices"]) < whole["layout"]["size"] == 64 * 20
     similar = ada.send("GET", f"{url}/similar?limit=5&collection={world['own'].pk}").json()
     assert len(similar["results"]) == 5
+    path = f"{url}/similar?limit=5&collection={world['own'].pk}&cursor={similar['cursor']}"
+    after = ada.send("GET", path).json()["results"]
+    assert not {h["id"] for h in after} & {h["id"] for h in similar["results"]}
+    assert after[0]["score"] <= similar["results"][-1]["score"]
     assert str(image.pk) not in [hit["id"] for hit in similar["results"]]
 
 
