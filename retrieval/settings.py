@@ -147,9 +147,12 @@ REST_FRAMEWORK = {
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "retrieval.api.schema.EndpointSchema",
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "EXCEPTION_HANDLER": "retrieval.api.errors.exception_handler",
+    # Behind HTTPS one proxy says whose request it is; otherwise nobody is believed about that.
+    "NUM_PROXIES": 1 if SECURE else 0,
     "DEFAULT_THROTTLE_CLASSES": ["rest_framework.throttling.UserRateThrottle"],
     "DEFAULT_THROTTLE_RATES": {
         "sign_in": "10/min",
@@ -162,6 +165,7 @@ SPECTACULAR_SETTINGS = {
     "VERSION": "1",
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
+    "COMPONENT_SPLIT_PATCH": False,
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "/static/paysage/icon.svg",
     "POSTPROCESSING_HOOKS": [
@@ -170,6 +174,7 @@ SPECTACULAR_SETTINGS = {
     ],
     "ENUM_NAME_OVERRIDES": {
         "AnalysisState": "retrieval.models.Analysis.State",
+        "PairState": "retrieval.models.NearDuplicate.State",
         "TokenScope": "retrieval.models.ApiToken.Scope",
     },
 }

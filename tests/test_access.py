@@ -7,31 +7,20 @@ request is rolled back before the next, so that all meet the same world.
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Iterator
-from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.db import transaction
 from django.test import Client
-from django.urls import URLPattern, URLResolver, get_resolver, reverse
+from django.urls import NoReverseMatch, URLPattern, URLResolver, get_resolver, reverse
 from django.utils import timezone
 
 from retrieval.models import (
-    Analysis,
     ApiToken,
-    Delivery,
-    Image,
-    Membership,
-    NearDuplicate,
-    SavedSearch,
-    Sheet,
-    SheetStage,
-    Upload,
-    Webhook,
 )
 from retrieval.services import create_token
+from tests.access_world import places_fixture  # noqa: F401
 from tests.search_world import world_fixture  # noqa: F401
 
 pytestmark = pytest.mark.django_db
@@ -62,6 +51,7 @@ def created(row: str) -> str:
 Request = tuple[str, str, Any]
 IMAGE, COLLECTION = {"pk": "image"}, {"pk": "collection"}
 QUERY = {"query": "{}"}
+PAINTED = '{"layout": {"cells": [[0, 0, "sky"]]}}'
 
 # name → [(method, arguments of the route by their place in the world, body or query, statuses)]
 MATRIX: dict[str, list[tuple[str, dict[str, Any], Any, str]]] = {
@@ -124,7 +114,7 @@ MATRIX: dict[str, list[tuple[str, dict[str, Any], Any, str]]] = {
         ("POST", {}, {}, OWN),
     ],
     "api:search": [("GET", IMAGE, None, SEE)],
-    "api:explain": [("GET", {}, {"image": "image", **QUERY}, SEE)],
+    "api:explain": [("GET", {}, {"image": "image", "query": PAINTED}, SEE)],
     "api:words": [("GET", {}, {"text": "sky"}, OWN)],
     "api:count": [("GET", {}, QUERY, OWN)],
     "api:histograms": [("GET", {}, QUERY, OWN)],
@@ -164,7 +154,7 @@ MATRIX: dict[str, list[tuple[str, dict[str, Any], Any, str]]] = {
     "api:classes": [("GET", {}, None, OWN)],
     "api:health": [("GET", {}, None, OPEN)],
     "api:schema": [("GET", {}, None, "200 200 200 200 200 200 401")],
-    "api:docs": [("GET", {}, None, "200 200 200 200 200 200 401")],
+    "api:docs": [("GET", {}, None, OPEN)],
     "unknown_route": [("GET", {}, None, "404 404 404 404 404 404 404")],
     # --- pages
     "home": [("GET", {}, None, PAGE_OWN)],
@@ -221,60 +211,6 @@ def test_every_route_has_a_row() -> None:
     assert names - set(MATRIX) == set(), "routes without a row: add them to MATRIX"
     assert set(MATRIX) - names == set(), "rows without a route"
     assert sum(name.startswith("admin:") for name, _ in routes()) > 40
-
-
-@pytest.fixture
-def places(world) -> dict[str, Any]:
-    """One of everything, Ada's; and callers with their parts in her collection."""
-    from django.contrib.auth import get_user_model
-
-    ada, collection = world["ada"], world["own"]
-    make = get_user_model().objects.create_user
-    viewer, editor, member, new = (make(n) for n in ("viewer", "editor", "member", "new"))
-    for person, role in ((viewer, "viewer"), (editor, "editor"), (member, "viewer")):
-        Membership.objects.create(collection=collection, user=person, role=role)
-    images = list(Image.objects.filter(collection=collection).order_by("id")[:2])
-    release = world["release"]
-    sheet = Sheet.objects.create(
-        image=images[0], release=release, collection=collection, state="done"
-    )
-    SheetStage.objects.create(
-        sheet=sheet, key="features", title="t", sentence="s", shape="1", number=0, png=b"x"
-    )
-    hook = Webhook.objects.create(
-        user=ada, collection=collection, url="https://a.example/", secret="s", events=[]
-    )
-    Delivery.objects.create(webhook=hook, event="analysis.done", body={})
-    upload = Upload.objects.create(
-        user=ada,
-        collection=collection,
-        length=10,
-        expires_at=timezone.now() + timedelta(days=1),
-    )
-    pair = NearDuplicate.objects.create(
-        **_pair(images, collection, release), context=0.99, layout=0.9
-    )
-    Analysis.objects.filter(image=images[0]).update(state="done")
-    return {
-        "people": {"viewer": viewer, "editor": editor, "owner": ada, "other": world["ben"]},
-        "staff": world["root"],
-        "collection": collection.pk,
-        "image": str(images[0].pk),
-        "token": ApiToken.objects.create(user=ada, name="t", digest="e" * 64).pk,
-        "upload": str(upload.pk),
-        "saved": SavedSearch.objects.create(owner=ada, name="s", query={}).pk,
-        "webhook": hook.pk,
-        "pair": pair.pk,
-        "nothing": str(uuid.uuid4()),
-        "side": 256,
-        "new": new.username,
-    }
-
-
-def _pair(images: list[Image], collection: Any, release: Any) -> dict[str, Any]:
-    names = {field.name for field in NearDuplicate._meta.fields}
-    found = {"first": images[0], "second": images[1], "collection": collection}
-    return {**found, **({"release": release} if "release" in names else {})}
 
 
 def caller(name: str, places: dict[str, Any], api: bool) -> Client:
@@ -334,14 +270,16 @@ def test_the_matrix(places) -> None:
 
 
 def test_the_admin_is_for_staff_alone(places) -> None:
-    pages = [name for name, _ in routes() if name.startswith("admin:")]
+    # Those without a name send old addresses of rows to new ones.
+    pages = [name for name, p in routes() if name.startswith("admin:") and p.name]
     clients = {who: caller(who, places, api=False) for who in CALLERS}
     wrong = []
     for name in pages:
         try:
             url = reverse(name)
-        except Exception:  # a route of one row
-            url = reverse(name, args=["1"] * _arguments(name))
+        except NoReverseMatch:  # a route of one row
+            of_row = ["1"] * _arguments(name)
+            url = reverse(name, args=["retrieval"] if name == "admin:app_list" else of_row)
         for who, client in clients.items():
             if name in ("admin:login", "admin:jsi18n", "admin:logout") or who == "staff":
                 continue

@@ -1,73 +1,25 @@
-"""The REST API as a program uses it: tokens, collections, pictures, findings, jobs."""
+"""The REST API as a program uses it: tokens, errors, collections, lists, pictures."""
 
 from __future__ import annotations
 
-import io
-import json
 import uuid
 
-import numpy as np
 import pytest
 from django.test import Client
-from PIL import Image as Pillow
 
-from retrieval import coco
-from retrieval.models import Analysis, ApiToken, Collection, Image, Mask, Membership
-from retrieval.services import create_token
-from tests.conftest import encoded, scene
+from retrieval.models import Analysis, ApiToken, Collection, Image, Membership
+from tests.api_world import (  # noqa: F401
+    V1,
+    Program,
+    ada_fixture,
+    ben_fixture,
+    everything,
+    image_fixture,
+    refused,
+)
 from tests.search_world import world_fixture  # noqa: F401
 
 pytestmark = pytest.mark.django_db
-V1 = "/api/v1"
-
-
-class Program(Client):
-    """A client with a token that sends and reads JSON."""
-
-    def __init__(self, user: object, scope: str = "write") -> None:
-        token = create_token(user, "test", scope)
-        super().__init__(headers={"Authorization": f"Token {token}"})
-
-    def send(self, method: str, path: str, body: object = None, **headers: str):
-        data = "" if body is None else json.dumps(body)
-        names = {name.replace("_", "-"): value for name, value in headers.items()}
-        return self.generic(method, f"{V1}{path}", data, "application/json", headers=names)
-
-    def upload(self, collection: object, *files: bytes, path: str = "/images", **headers: str):
-        names = {name.replace("_", "-"): value for name, value in headers.items()}
-        form = {"collection": collection.pk, "file": [self.file(data) for data in files]}  # type: ignore[attr-defined]
-        return self.post(f"{V1}{path}", form, headers=names)
-
-    @staticmethod
-    def file(data: bytes, name: str = "picture.jpg") -> io.BytesIO:
-        file = io.BytesIO(data)
-        file.name = name
-        return file
-
-
-@pytest.fixture
-def ada(world) -> Program:
-    return Program(world["ada"])
-
-
-@pytest.fixture
-def ben(world) -> Program:
-    return Program(world["ben"])
-
-
-@pytest.fixture
-def image(world) -> Image:
-    return Image.objects.filter(collection=world["own"]).order_by("id")[0]
-
-
-def refused(response, status: int, code: str) -> dict[str, str]:
-    """That an answer is this error, in the one shape; the error."""
-    assert response.status_code == status, response.content
-    error = response.json()["error"]
-    assert set(error) == {"code", "message", "field", "request_id"}
-    assert error["code"] == code, error
-    assert error["message"] and error["request_id"]
-    return error
 
 
 # --- tokens ------------------------------------------------------------------------------------
@@ -88,6 +40,29 @@ def test_tokens_are_made_shown_once_listed_and_revoked(world):
     refused(client.delete(f"{V1}/tokens/{row.pk}"), 403, "forbidden")  # it may read only
     assert Program(world["ada"]).send("DELETE", f"/tokens/{row.pk}").status_code == 204
     refused(client.get(f"{V1}/me"), 401, "token_invalid")
+
+
+def test_a_token_for_reading_searches_but_changes_nothing(world, image):
+    reader = Program(world["ada"], scope="read")
+    like = {"like": [{"image": str(image.pk)}]}
+    for path, body in (
+        ("", like),
+        ("/count", {"query": like}),
+        ("/histograms", {}),
+        ("/words", {"text": "sky"}),
+        ("/explain", {"query": like, "image": str(image.pk)}),
+    ):
+        assert reader.send("POST", f"/searches{path}", body).status_code == 200, path
+    for method, path in (
+        ("POST", "/collections"),
+        ("POST", "/searches/saved"),
+        ("POST", "/images/bulk"),
+        ("POST", "/uploads"),
+        ("PATCH", f"/images/{image.pk}"),
+        ("DELETE", f"/images/{image.pk}"),
+    ):
+        refused(reader.send(method, path, {}), 403, "forbidden")
+    refused(reader.upload(world["own"], b"x"), 403, "forbidden")
 
 
 def test_a_token_of_another_is_not_there(world, ben):
@@ -146,6 +121,21 @@ def test_throttles_say_when_to_come_again(ada, monkeypatch):
     cache.clear()
 
 
+def test_passwords_cannot_be_tried_faster_by_claiming_other_addresses(db):
+    from django.core.cache import cache
+
+    cache.clear()
+    form = {"username": "ada", "password": "guess"}
+    statuses = [
+        Client(headers={"X-Forwarded-For": f"10.0.0.{n}"})
+        .post(f"{V1}/tokens", form, content_type="application/json")
+        .status_code
+        for n in range(12)
+    ]
+    assert statuses == [401] * 10 + [429] * 2
+    cache.clear()
+
+
 # --- collections and members -------------------------------------------------------------------
 
 
@@ -183,19 +173,6 @@ def test_roles_that_cannot_be(world, ada):
 
 
 # --- pages of lists ----------------------------------------------------------------------------
-
-
-def everything(program: Program, path: str, limit: int) -> list[dict[str, object]]:
-    """All results of a list, page by page."""
-    found, cursor = [], ""
-    sign = "&" if "?" in path else "?"
-    while True:
-        page = program.send("GET", f"{path}{sign}limit={limit}{cursor}").json()
-        found += page["results"]
-        assert len(page["results"]) <= limit
-        if page["next"] is None:
-            return found
-        cursor = f"&cursor={page['next']}"
 
 
 @pytest.mark.parametrize("sort", ["newest", "oldest", "taken", "title", "area&class=sky"])
@@ -352,168 +329,3 @@ def test_bulk_slips_touch_nothing(ada, body):
     assert ada.send("POST", "/images/bulk", body).status_code in (400, 404)
     assert Image.objects.exclude(collection__kind="normal").count() == 0
     assert Image.objects.count() == before
-
-
-# --- what was found ----------------------------------------------------------------------------
-
-
-def test_findings_agree_with_each_other(ada, world, image):
-    url = f"/images/{image.pk}"
-    assert ada.send("GET", f"{url}/analysis").json()["state"] == "done"
-    areas = ada.send("GET", f"{url}/areas").json()["results"]
-    assert abs(sum(row["share"] for row in areas) - 1) < 1e-3
-    assert [row["share"] for row in areas] == sorted((r["share"] for r in areas), reverse=True)
-    regions = ada.send("GET", f"{url}/regions").json()["results"]
-    assert abs(sum(row["area"] for row in regions) - 1) < 1e-3
-    assert all("vector" not in row for row in regions)
-    vectors = ada.send("GET", f"{url}/regions?vectors=true").json()["results"]
-    assert all(abs(np.linalg.norm(row["vector"]) - 1) < 5e-3 for row in vectors)
-    whole = ada.send("GET", f"{url}/vectors").json()
-    for found in (whole["composition"], whole["context"], whole["layout"]["values"]):
-        assert abs(np.linalg.norm(found) - 1) < 5e-3
-    assert max(whole["layout"]["indices"]) < whole["layout"]["size"] == 64 * 20
-    similar = ada.send("GET", f"{url}/similar?limit=5&collection={world['own'].pk}").json()
-    assert len(similar["results"]) == 5
-    assert str(image.pk) not in [hit["id"] for hit in similar["results"]]
-
-
-def test_masks_as_png_run_lengths_and_polygons(ada, image):
-    url = f"/images/{image.pk}"
-    png = ada.send("GET", f"{url}/mask.png")
-    assert png["Content-Type"] == "image/png" and png["X-Content-Type-Options"] == "nosniff"
-    assert ada.send("GET", f"{url}/mask.png", If_None_Match=png["ETag"]).status_code == 304
-    mask = np.asarray(Pillow.open(io.BytesIO(png.content)))
-    text = ada.send("GET", f"{url}/mask/rle")
-    assert ada.send("GET", f"{url}/mask/rle", If_None_Match=text["ETag"]).status_code == 304
-    lists = ada.send("GET", f"{url}/mask/rle?counts=list").json()
-    polygons = ada.send("GET", f"{url}/mask/polygons").json()
-    rebuilt = np.full(mask.shape, 255, np.uint8)
-    rows = zip(
-        text.json()["annotations"], lists["annotations"], polygons["annotations"], strict=True
-    )
-    for short, long, outline in rows:
-        height, width = short["segmentation"]["size"]
-        counts = coco.decompressed(short["segmentation"]["counts"])
-        assert counts == long["segmentation"]["counts"] and sum(counts) == height * width
-        binary = coco.mask_of(counts, height, width)
-        assert binary.sum() == short["area"] and coco.box_of(binary) == short["bbox"]
-        rebuilt[binary] = short["category_id"]
-        assert abs(_filled(outline, mask.shape) ^ binary).sum() == 0
-    assert (rebuilt == mask).all()
-    refused(ada.send("GET", f"{url}/mask/rle?counts=xml"), 400, "field_invalid")
-
-
-def _filled(outline: dict[str, list[list[int]]], shape: tuple[int, int]) -> np.ndarray:
-    """Pixels inside the rings by the even-odd rule, by counting borders left of each pixel."""
-    crossings = np.zeros((shape[0], shape[1] + 1), int)
-    for ring in [*outline["segmentation"], *outline["holes"]]:
-        points = list(zip(ring[::2], ring[1::2], strict=True))
-        for (x0, y0), (x1, y1) in zip(points, [*points[1:], points[0]], strict=True):
-            if x0 == x1:
-                crossings[min(y0, y1) : max(y0, y1), x0] += 1
-    return np.cumsum(crossings, 1)[:, :-1] % 2 == 1
-
-
-def test_coco_text_is_that_of_the_coco_api():
-    # From cocoapi's own documentation of rleToString: counts [0, 4, 3, 70] and back.
-    for counts in ([6, 1, 40, 4, 5, 4, 5, 4, 21], [0, 5], [0, 100_000, 1, 3, 70_000], [10]):
-        assert coco.decompressed(coco.compressed(counts)) == counts
-    assert coco.compressed([6, 1, 40, 4, 5, 4, 5, 4, 21]) == "61X13mN000`0"
-    mask = np.zeros((6, 5), bool)
-    mask[1:4, 1:4] = True
-    mask[2, 2] = False
-    assert coco.run_lengths(mask) == [7, 3, 3, 1, 1, 1, 3, 3, 8]
-    outer, holes = coco.polygons(mask)
-    assert len(outer) == len(holes) == 1 and len(outer[0]) == 8
-    corner = np.eye(3, dtype=bool)
-    assert len(coco.polygons(corner)[0]) == 3  # touching by a corner is not touching
-
-
-def test_findings_wait_for_the_analysis(ada, image):
-    url = f"/images/{image.pk}"
-    assert ada.send("POST", f"{url}/analysis/retry").status_code == 202
-    refused(ada.send("GET", f"{url}/areas"), 409, "state_conflict")
-    refused(ada.send("POST", f"{url}/analysis/retry"), 409, "state_conflict")
-    Mask.objects.filter(image=image).delete()
-    refused(ada.send("GET", f"{url}/mask.png"), 404, "not_found")
-
-
-# --- uploads -----------------------------------------------------------------------------------
-
-
-def test_many_files_get_a_result_each(world, ada):
-    good, other = encoded(scene(1)), encoded(scene(2))
-    answer = ada.upload(world["own"], good, b"no picture at all, just words", other, good)
-    assert answer.status_code == 201, answer.content
-    body = answer.json()
-    assert (body["created"], body["duplicates"], body["refused"]) == (2, 1, 1)
-    assert body["results"][1]["error"]["code"] == "format_unsupported"
-    assert body["results"][0]["image"]["id"] == body["results"][3]["image"]["id"]
-    refused(ada.upload(world["public"], good, other), 403, "forbidden")
-
-
-def test_an_idempotency_key_stores_once_and_answers_alike(world, ada, ben):
-    data = encoded(scene(3))
-    first = ada.upload(world["own"], data, Idempotency_Key="k1")
-    again = ada.upload(world["own"], data, Idempotency_Key="k1")
-    assert (first.status_code, again.status_code) == (201, 201)
-    assert first.json() == again.json() and first["Location"] == again["Location"]
-    assert again["Idempotent-Replayed"] == "true" and "Idempotent-Replayed" not in first
-    # without the key it is what it is: there already
-    assert ada.upload(world["own"], data).status_code == 200
-    other = ada.upload(world["own"], encoded(scene(4)), Idempotency_Key="k1")
-    refused(other, 422, "idempotency_key_reused")
-    # a refusal is not kept, and another user's key is another key
-    refused(
-        ada.upload(world["own"], b"words, words", Idempotency_Key="k2"), 415, "format_unsupported"
-    )
-    assert ada.upload(world["own"], encoded(scene(5)), Idempotency_Key="k2").status_code == 201
-    assert ben.upload(world["hidden"], data, Idempotency_Key="k1").status_code == 201
-
-
-def test_a_key_in_use_and_a_key_of_yesterday(world, ada):
-    from datetime import timedelta
-
-    from django.utils import timezone
-
-    from retrieval import idempotency
-    from retrieval.models import IdempotentRequest
-
-    data = encoded(scene(6))
-    ada.upload(world["own"], data, Idempotency_Key="k")
-    rows = IdempotentRequest.objects.filter(key="k")
-    rows.update(status=None)
-    refused(ada.upload(world["own"], data, Idempotency_Key="k"), 409, "idempotency_key_in_use")
-    rows.update(created_at=timezone.now() - timedelta(minutes=6))  # its process died
-    assert ada.upload(world["own"], data, Idempotency_Key="k").status_code == 200
-    rows.update(created_at=timezone.now() - timedelta(hours=25))
-    assert ada.upload(world["own"], encoded(scene(7)), Idempotency_Key="k").status_code == 201
-    rows.update(created_at=timezone.now() - timedelta(hours=25))
-    assert idempotency.expire() == 1
-
-
-# --- jobs, classes, health ---------------------------------------------------------------------
-
-
-def test_jobs_are_listed_counted_and_retried(world, ada, ben):
-    rows = Analysis.objects.filter(collection=world["own"]).order_by("pk")
-    failed = [row.pk for row in rows[:3]]
-    rows.filter(pk__in=failed).update(state="failed", error_code="original_missing")
-    listed = everything(ada, f"/jobs?state=failed&collection={world['own'].pk}", 2)
-    assert sorted(row["id"] for row in listed) == failed
-    summary = ada.send("GET", "/jobs/summary").json()
-    assert summary["counts"]["failed"] == 3
-    assert summary["reasons"] == [{"error_code": "original_missing", "state": "failed", "n": 3}]
-    assert ben.send("POST", "/jobs/retry", {"ids": failed}).json() == {"changed": 0}
-    assert ada.send("POST", "/jobs/retry", {"ids": failed[:1]}).json() == {"changed": 1}
-    assert ada.send("POST", "/jobs/retry", {"code": "original_missing"}).json() == {"changed": 2}
-    refused(ada.send("POST", "/jobs/retry", {"ids": "all"}), 400, "field_invalid")
-    refused(ada.send("GET", "/jobs?state=lost"), 400, "field_invalid")
-
-
-def test_classes_and_health(world, ada):
-    classes = ada.send("GET", "/classes").json()
-    assert classes["release"] == world["release"].name and len(classes["results"]) == 20
-    assert classes["results"][0]["index"] == 0 and classes["next"] is None
-    health = Client().get(f"{V1}/health")
-    assert health.status_code == 200 and health.json()["database"] == "ok"

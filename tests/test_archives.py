@@ -12,9 +12,8 @@ import pytest
 from django.conf import settings
 
 from retrieval.models import Image
-from tests.api_world import people_fixture  # noqa: F401
+from tests.api_world import Program, people_fixture, refused  # noqa: F401
 from tests.conftest import encoded, scene
-from tests.test_api import Program, refused
 
 
 def zipped(

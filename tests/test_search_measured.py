@@ -208,7 +208,7 @@ def test_rest_of_saved_searches(world):
     assert len(answer["results"]) == 3 and answer["cursor"] and answer["new"] == 0
     change = client.patch(url, {"name": "Heaven"}, content_type="application/json")
     assert change.json()["name"] == "Heaven" and change.json()["looked_at"]
-    assert [s["name"] for s in client.get("/api/v1/searches/saved").json()] == ["Heaven"]
+    assert [s["name"] for s in client.get("/api/v1/searches/saved").json()["results"]] == ["Heaven"]
     assert client_of(world["ben"]).get(url).status_code == 404
     assert client.delete(url).status_code == 204 and client.get(url).status_code == 404
 
@@ -248,7 +248,7 @@ def test_near_duplicates_are_found_and_stay_resolved(world):
     assert pair.state == "different" and pair.resolved_by == world["ada"]
     client = client_of(world["ada"])
     url = f"/api/v1/collections/{world['own'].pk}/duplicates"
-    assert client.get(f"{url}?state=different").json()["pairs"][0]["id"] == pair.pk
+    assert client.get(f"{url}?state=different").json()["results"][0]["id"] == pair.pk
     opened = client.patch(
         f"/api/v1/duplicates/{pair.pk}", {"state": "open"}, content_type="application/json"
     )

@@ -11,9 +11,8 @@ from django.utils import timezone
 
 from retrieval import resumable
 from retrieval.models import Image, Upload
-from tests.api_world import people_fixture  # noqa: F401
+from tests.api_world import Program, people_fixture, refused  # noqa: F401
 from tests.conftest import encoded, scene
-from tests.test_api import Program, refused
 
 DATA = encoded(scene(11))
 PART = "application/offset+octet-stream"

@@ -17,9 +17,8 @@ from retrieval.errors import AddressRefused
 from retrieval.models import Analysis, Delivery, Image, Membership, Webhook
 from retrieval.webhooks import addresses, delivery
 from retrieval.webhooks.hooks import create_webhook
-from tests.api_world import people_fixture  # noqa: F401
+from tests.api_world import Program, people_fixture, refused  # noqa: F401
 from tests.conftest import await_final, database_url, encoded, scene, start_worker, store
-from tests.test_api import Program, refused
 
 
 class Receiver(ThreadingHTTPServer):

@@ -15,6 +15,13 @@ from retrieval.errors import Forbidden, TokenInvalid
 from retrieval.models import ApiToken
 
 
+def _reads(request: Request) -> bool:
+    """Whether a request changes nothing: by its method, or as its view says of its POST."""
+    view = (request.parser_context or {}).get("view")
+    posts = request.method == "POST" and getattr(view, "post_reads", False)
+    return posts or request.method in ("GET", "HEAD", "OPTIONS")
+
+
 class ApiTokenAuthentication(BaseAuthentication):
     """Finds the user by the digest of the token's text."""
 
@@ -31,7 +38,7 @@ class ApiTokenAuthentication(BaseAuthentication):
         )
         if token is None or not token.user.is_active:
             raise TokenInvalid("The token is unknown, expired or revoked.")
-        if token.scope == ApiToken.Scope.READ and request.method not in ("GET", "HEAD", "OPTIONS"):
+        if token.scope == ApiToken.Scope.READ and not _reads(request):
             raise Forbidden("This token may read only.")
         ApiToken.objects.filter(pk=token.pk).update(last_used_at=now)
         return token.user, token
@@ -48,8 +55,7 @@ class ApiTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped
 
     def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
         return {
-            "type": "apiKey",
-            "in": "header",
-            "name": "Authorization",
-            "description": "`Token paysage_…`",
+            "type": "http",
+            "scheme": "bearer",
+            "description": "A token of `POST /tokens`; `Authorization: Token …` says the same.",
         }

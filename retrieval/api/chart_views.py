@@ -12,6 +12,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from retrieval import selectors
+from retrieval.api import query_shapes
 from retrieval.api.base import form_of
 from retrieval.api.insight_views import read_query, whole
 from retrieval.errors import FieldInvalid
@@ -25,6 +26,8 @@ _QUERY = OpenApiParameter("query", str, description="JSON, see docs/search.md.")
 class _OfQuery(APIView):
     """GET with the query as JSON text, POST with it in the body."""
 
+    post_reads = True
+
     def answer(self, request: Request, values: Mapping[str, Any]) -> Response:
         raise NotImplementedError
 
@@ -36,13 +39,15 @@ class CountView(_OfQuery):
         query = read_query(values.get("query"))
         return Response({"count": charts.count(query, request.user, active_release())})
 
-    @extend_schema(parameters=[_QUERY], responses=OpenApiTypes.OBJECT, operation_id="count_matches")
+    @extend_schema(
+        parameters=[_QUERY], responses=query_shapes.CountShape, operation_id="count_matches"
+    )
     def get(self, request: Request) -> Response:
         return self.answer(request, request.query_params)
 
     @extend_schema(
-        request=OpenApiTypes.OBJECT,
-        responses=OpenApiTypes.OBJECT,
+        request=query_shapes.QueryBody,
+        responses=query_shapes.CountShape,
         operation_id="count_matches_post",
     )
     def post(self, request: Request) -> Response:
@@ -57,14 +62,14 @@ class HistogramsView(_OfQuery):
         return Response(charts.histograms(query, request.user, active_release()))
 
     @extend_schema(
-        parameters=[_QUERY], responses=OpenApiTypes.OBJECT, operation_id="class_histograms"
+        parameters=[_QUERY], responses=query_shapes.HistogramsShape, operation_id="class_histograms"
     )
     def get(self, request: Request) -> Response:
         return self.answer(request, request.query_params)
 
     @extend_schema(
-        request=OpenApiTypes.OBJECT,
-        responses=OpenApiTypes.OBJECT,
+        request=query_shapes.QueryBody,
+        responses=query_shapes.HistogramsShape,
         operation_id="class_histograms_post",
     )
     def post(self, request: Request) -> Response:
@@ -76,7 +81,7 @@ class ChartsView(APIView):
 
     @extend_schema(
         parameters=[OpenApiParameter("collection", int)],
-        responses=OpenApiTypes.OBJECT,
+        responses=query_shapes.ChartsShape,
         operation_id="class_charts",
     )
     def get(self, request: Request) -> Response:
@@ -94,7 +99,7 @@ class LayoutView(APIView):
 
     @extend_schema(
         parameters=[OpenApiParameter("image", OpenApiTypes.UUID, required=True)],
-        responses=OpenApiTypes.OBJECT,
+        responses=query_shapes.PaintedScene,
         operation_id="picture_layout",
     )
     def get(self, request: Request) -> Response:
@@ -115,7 +120,7 @@ class MapView(APIView):
             OpenApiParameter("box", str, description="x0,y0,x1,y1 from 0 to 1; all by default."),
             OpenApiParameter("cells", int, description="Cells a side, 1..64; 16 by default."),
         ],
-        responses=OpenApiTypes.OBJECT,
+        responses=query_shapes.MapShape,
         operation_id="collection_map",
     )
     def get(self, request: Request, pk: int) -> Response:

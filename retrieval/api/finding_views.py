@@ -193,7 +193,11 @@ class SimilarView(APIView):
 
     @extend_schema(
         operation_id="get_similar",
-        parameters=[LIMIT, OpenApiParameter("collection", int, description="Only in this one.")],
+        parameters=[
+            LIMIT,
+            OpenApiParameter("cursor", str, description="The `cursor` of the page before."),
+            OpenApiParameter("collection", int, description="Only in this one."),
+        ],
         responses=shapes.SearchAnswer,
         tags=_TAG,
     )
@@ -201,6 +205,8 @@ class SimilarView(APIView):
         image = selectors.image_for(request.user, pk)
         parsed(image)
         query: dict[str, Any] = {"like": [{"image": str(pk)}], "limit": limit_of(request, 20)}
+        if cursor := request.query_params.get("cursor"):
+            query["cursor"] = cursor
         if "collection" in request.query_params:
             asked = id_of(request.query_params["collection"], "collection")
             found = selectors.collection_for(request.user, asked)

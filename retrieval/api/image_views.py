@@ -167,7 +167,12 @@ class ImageView(APIView):
         )
         return with_etag(shapes.image_json(selectors.image_for(request.user, pk)))
 
-    @extend_schema(operation_id="delete_image", parameters=[IF_MATCH], responses=Removed, tags=_TAG)
+    @extend_schema(
+        operation_id="delete_image",
+        parameters=[IF_MATCH],
+        responses={200: Removed},
+        tags=_TAG,
+    )
     def delete(self, request: Request, pk: uuid.UUID) -> Response:
         image = selectors.image_for(request.user, pk)
         require_edit(request.user, image.collection)

@@ -12,6 +12,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from retrieval import search
+from retrieval.api import query_shapes
 from retrieval.api.base import form_of
 from retrieval.errors import FieldInvalid
 from retrieval.search import explain, words
@@ -45,6 +46,8 @@ def whole(values: Mapping[str, Any], name: str, default: int, low: int, high: in
 class ExplainView(APIView):
     """Why a picture is a hit of a query; all tables add up to the score."""
 
+    post_reads = True
+
     def _answer(self, request: Request, values: Mapping[str, Any]) -> Response:
         query = read_query(values.get("query"))
         image = search.fields.image_id(values.get("image"), "image")
@@ -54,14 +57,16 @@ class ExplainView(APIView):
 
     @extend_schema(
         parameters=[_QUERY, _IMAGE, OpenApiParameter("pairs", int)],
-        responses=OpenApiTypes.OBJECT,
+        responses=query_shapes.ExplanationShape,
         operation_id="explain_hit",
     )
     def get(self, request: Request) -> Response:
         return self._answer(request, request.query_params)
 
     @extend_schema(
-        request=OpenApiTypes.OBJECT, responses=OpenApiTypes.OBJECT, operation_id="explain_hit_post"
+        request=query_shapes.ExplainBody,
+        responses=query_shapes.ExplanationShape,
+        operation_id="explain_hit_post",
     )
     def post(self, request: Request) -> Response:
         return self._answer(request, form_of(request))
@@ -69,6 +74,8 @@ class ExplainView(APIView):
 
 class WordsView(APIView):
     """The class query that a text means, as chips to correct, and the words that were not used."""
+
+    post_reads = True
 
     def _answer(self, values: Mapping[str, Any]) -> Response:
         found = words.read(str(values.get("text", "")), active_release())
@@ -82,14 +89,16 @@ class WordsView(APIView):
 
     @extend_schema(
         parameters=[OpenApiParameter("text", str, required=True)],
-        responses=OpenApiTypes.OBJECT,
+        responses=query_shapes.WordsShape,
         operation_id="read_words",
     )
     def get(self, request: Request) -> Response:
         return self._answer(request.query_params)
 
     @extend_schema(
-        request=OpenApiTypes.OBJECT, responses=OpenApiTypes.OBJECT, operation_id="read_words_post"
+        request=query_shapes.WordsBody,
+        responses=query_shapes.WordsShape,
+        operation_id="read_words_post",
     )
     def post(self, request: Request) -> Response:
         return self._answer(form_of(request))

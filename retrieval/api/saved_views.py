@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
-from drf_spectacular.utils import OpenApiParameter, OpenApiTypes, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from retrieval import selectors
+from retrieval.api import query_shapes
 from retrieval.api import serializers as shapes
-from retrieval.api.base import form_of
-from retrieval.api.insight_views import whole
+from retrieval.api.base import CURSOR, LIMIT, flag_of, form_of, page_of
 from retrieval.errors import FieldInvalid
 from retrieval.models import Collection, NearDuplicate, SavedSearch
 from retrieval.search import duplicates, saved
 from retrieval.upload import active_release
 
-PAGE = 100
+_PAGE = (LIMIT, CURSOR)
+_STATES = NearDuplicate.State.values
 
 
 def saved_json(search: SavedSearch, user: Any) -> dict[str, Any]:
     """A saved search as the API gives it."""
-    moment = saved.looked_at(user, search)
+    return {**_record(search, user, saved.looked_at(user, search)), "new": _new(search, user)}
+
+
+def _new(search: SavedSearch, user: Any) -> int:
+    return saved.new_since(user, search, active_release())
+
+
+def _record(search: SavedSearch, user: Any, moment: datetime | None) -> dict[str, Any]:
     return {
         "id": search.pk,
         "name": search.name,
@@ -33,8 +42,7 @@ def saved_json(search: SavedSearch, user: Any) -> dict[str, Any]:
         "shared": search.shared,
         "owner": str(search.owner),
         "own": search.owner_id == user.pk,
-        "looked_at": moment.isoformat() if moment else None,
-        "new": saved.new_since(user, search, active_release()),
+        "looked_at": moment,
     }
 
 
@@ -66,14 +74,31 @@ def _collection(request: Request, pk: Any) -> Collection | None:
 class SavedSearchesView(APIView):
     """Own and shared saved searches, with what is new in each; save one."""
 
-    @extend_schema(responses=OpenApiTypes.OBJECT, operation_id="list_saved_searches")
+    @extend_schema(
+        parameters=[
+            OpenApiParameter("new", bool, description="Count what is new in each."),
+            *_PAGE,
+        ],
+        responses=query_shapes.SavedSearchPage,
+        operation_id="list_saved_searches",
+        description="Own and shared ones by name. What is new in each takes a search of each.",
+    )
     def get(self, request: Request) -> Response:
-        found = saved.searches_for(request.user)[:PAGE]
-        return Response([saved_json(search, request.user) for search in found])
+        count = flag_of(request, "new")
+
+        def shape(rows: list[SavedSearch]) -> list[dict[str, Any]]:
+            looks = saved.looks_at(request.user, rows)
+            records = [_record(row, request.user, looks.get(row.pk)) for row in rows]
+            if not count:
+                return records
+            pairs = zip(records, rows, strict=True)
+            return [{**record, "new": _new(row, request.user)} for record, row in pairs]
+
+        return Response(page_of(saved.searches_for(request.user), request, ["name", "id"], shape))
 
     @extend_schema(
-        request=OpenApiTypes.OBJECT,
-        responses={201: OpenApiTypes.OBJECT},
+        request=query_shapes.SavedSearchRequest,
+        responses={201: query_shapes.SavedSearchShape},
         operation_id="save_search",
     )
     def post(self, request: Request) -> Response:
@@ -85,13 +110,13 @@ class SavedSearchesView(APIView):
 class SavedSearchView(APIView):
     """One saved search: its record, a change, its removal."""
 
-    @extend_schema(responses=OpenApiTypes.OBJECT, operation_id="get_saved_search")
+    @extend_schema(responses=query_shapes.SavedSearchShape, operation_id="get_saved_search")
     def get(self, request: Request, pk: int) -> Response:
         return Response(saved_json(saved.search_for(request.user, pk), request.user))
 
     @extend_schema(
-        request=OpenApiTypes.OBJECT,
-        responses=OpenApiTypes.OBJECT,
+        request=query_shapes.SavedSearchRequest,
+        responses=query_shapes.SavedSearchShape,
         operation_id="change_saved_search",
     )
     def patch(self, request: Request, pk: int) -> Response:
@@ -109,8 +134,8 @@ class SavedSearchAnswerView(APIView):
     """The answer of a saved search with the user's own rights; remembers that the user looked."""
 
     @extend_schema(
-        request=OpenApiTypes.OBJECT,
-        responses=OpenApiTypes.OBJECT,
+        request=query_shapes.LookRequest,
+        responses=query_shapes.SavedAnswer,
         operation_id="look_at_saved_search",
     )
     def post(self, request: Request, pk: int) -> Response:
@@ -138,7 +163,7 @@ def _pair_json(pair: NearDuplicate, records: dict[Any, Any]) -> dict[str, Any]:
         "context": round(pair.context, 4),
         "layout": round(pair.layout, 4),
         "state": pair.state,
-        "resolved_at": pair.resolved_at.isoformat() if pair.resolved_at else None,
+        "resolved_at": pair.resolved_at,
     }
 
 
@@ -146,25 +171,24 @@ class DuplicatesView(APIView):
     """Near-duplicates of a collection, most alike first."""
 
     @extend_schema(
-        parameters=[OpenApiParameter("state", str), OpenApiParameter("offset", int)],
-        responses=OpenApiTypes.OBJECT,
+        parameters=[OpenApiParameter("state", str, enum=list(_STATES)), *_PAGE],
+        responses=query_shapes.PairPage,
         operation_id="list_near_duplicates",
     )
     def get(self, request: Request, pk: int) -> Response:
         collection = selectors.collection_for(request.user, pk)
         state = request.query_params.get("state", "open")
         pairs = duplicates.pairs_for(request.user, collection, state)
-        offset = whole(request.query_params, "offset", 0, 0, 10**6)
-        page = pairs_json(list(pairs[offset : offset + PAGE]))
-        return Response({"pairs": page, "count": pairs.count()})
+        page = page_of(pairs, request, ["-context", "id"], pairs_json)
+        return Response({**page, "count": pairs.count()})
 
 
 class DuplicateView(APIView):
     """Say what a pair is: the same picture, different ones, or open again."""
 
     @extend_schema(
-        request=OpenApiTypes.OBJECT,
-        responses=OpenApiTypes.OBJECT,
+        request=query_shapes.PairChange,
+        responses=query_shapes.PairShape,
         operation_id="resolve_near_duplicate",
     )
     def patch(self, request: Request, pk: int) -> Response:

@@ -8,7 +8,7 @@ import uuid
 from typing import Any
 
 from django.urls import reverse
-from drf_spectacular.utils import OpenApiParameter, OpenApiTypes, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.parsers import JSONParser, MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -17,6 +17,7 @@ from rest_framework.views import APIView
 from retrieval import search, selectors, services
 from retrieval.api import serializers as shapes
 from retrieval.api.base import form_of
+from retrieval.api.query_shapes import QueryShape, Waiting
 from retrieval.errors import FieldInvalid, FileRequired, NotFound, RetrievalError
 from retrieval.models import Image
 from retrieval.upload import active_release
@@ -80,14 +81,15 @@ class SearchesView(APIView):
     """Search by a query (JSON), or by an uploaded picture (form with `file`, and `query` as JSON)."""
 
     parser_classes = (JSONParser, MultiPartParser)
+    post_reads = True
 
     @extend_schema(
         request={
-            "application/json": OpenApiTypes.OBJECT,
+            "application/json": QueryShape,
             "multipart/form-data": shapes.SearchRequest,
         },
         parameters=[_WAIT],
-        responses={200: shapes.SearchAnswer, 202: OpenApiTypes.OBJECT},
+        responses={200: shapes.SearchAnswer, 202: Waiting},
         operation_id="search",
     )
     def post(self, request: Request) -> Response:
@@ -119,7 +121,7 @@ class SearchView(APIView):
 
     @extend_schema(
         parameters=[_WAIT],
-        responses={200: shapes.SearchAnswer, 202: OpenApiTypes.OBJECT},
+        responses={200: shapes.SearchAnswer, 202: Waiting},
         operation_id="get_search",
     )
     def get(self, request: Request, pk: uuid.UUID) -> Response:

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
-from django.urls import reverse
+from django.urls import get_script_prefix, reverse
+from drf_spectacular.utils import extend_schema_field, inline_serializer
 from rest_framework import serializers
 
 from retrieval.models import Analysis, ClassArea, Image, ImageTag, SemanticClass
 from retrieval.search import Answer
+
+
+def named(name: str, fields: dict[str, Any]) -> type[serializers.Serializer[Any]]:
+    """A shape whose fields have names that are Python's own words, such as `class` and `from`."""
+    return type(inline_serializer(name, fields))
+
+
+@extend_schema_field({"type": "string", "format": "binary"})
+class Bytes(serializers.FileField):
+    """A file of a form, which a schema would take for an address otherwise."""
 
 
 class AnalysisShape(serializers.Serializer[Any]):
@@ -64,7 +77,20 @@ LISTED_FIELDS = tuple(name for name in IMAGE_FIELDS if name != "areas")
 
 class SearchRequest(serializers.Serializer[Any]):
     query = serializers.JSONField(required=False, help_text="See docs/search.md.")
-    file = serializers.FileField(required=False, help_text="A picture to search with.")
+    file = Bytes(required=False, help_text="A picture to search with.")
+
+
+MatchedRegion = named(
+    "MatchedRegion",
+    {
+        "example": serializers.IntegerField(help_text="Which region or box of the query."),
+        "number": serializers.IntegerField(),
+        "class": serializers.CharField(),
+        "area": serializers.FloatField(),
+        "box": serializers.ListField(child=serializers.FloatField()),
+        "similarity": serializers.FloatField(),
+    },
+)
 
 
 class HitShape(serializers.Serializer[Any]):
@@ -73,28 +99,50 @@ class HitShape(serializers.Serializer[Any]):
     score = serializers.FloatField()
     parts = serializers.DictField(child=serializers.FloatField())
     percentiles = serializers.DictField(child=serializers.FloatField(allow_null=True))
-    regions = serializers.ListField(child=serializers.DictField())
+    regions = MatchedRegion(many=True)
     links = serializers.DictField(child=serializers.CharField())
 
 
+class PlanShape(serializers.Serializer[Any]):
+    """How the answer was found; docs/search.md says more."""
+
+    kind = serializers.ChoiceField(choices=("exact", "index", "sql"))
+    matching = serializers.IntegerField()
+    matching_is_lower_bound = serializers.BooleanField()
+    compared = serializers.IntegerField()
+    release = serializers.CharField()
+    metric = serializers.CharField()
+    rank = serializers.DictField(child=serializers.FloatField())
+    recall = serializers.FloatField(allow_null=True)
+    ms = serializers.FloatField()
+
+
 class SearchAnswer(serializers.Serializer[Any]):
-    plan = serializers.DictField()
+    plan = PlanShape()
     cursor = serializers.CharField(allow_null=True, help_text="Of the next page; null at the end.")
     results = HitShape(many=True)
 
 
+_NOBODY = uuid.UUID(int=0)
+
+
+@lru_cache(maxsize=8)
+def _link_patterns(prefix: str) -> dict[str, str]:
+    """Each link of the image `_NOBODY`: looking seven routes up for each row of a page is slow."""
+    names = ("mask", "areas", "regions", "similar")
+    return {
+        "self": reverse("api:image", args=[_NOBODY]),
+        **{name: reverse(f"api:{name}", args=[_NOBODY]) for name in names},
+        "thumb": reverse("thumb", args=[_NOBODY, 256]),
+        "page": reverse("image", args=[_NOBODY]),
+    }
+
+
 def links_of(image: Image) -> dict[str, str]:
     """Where the image's record and pictures are."""
-    pk = image.pk
-    return {
-        "self": reverse("api:image", args=[pk]),
-        "mask": reverse("api:mask", args=[pk]),
-        "areas": reverse("api:areas", args=[pk]),
-        "regions": reverse("api:regions", args=[pk]),
-        "similar": reverse("api:similar", args=[pk]),
-        "thumb": reverse("thumb", args=[pk, 256]),
-        "page": reverse("image", args=[pk]),
-    }
+    nobody, pk = str(_NOBODY), str(image.pk)
+    patterns = _link_patterns(get_script_prefix())
+    return {name: pattern.replace(nobody, pk) for name, pattern in patterns.items()}
 
 
 def analysis_json(analysis: Analysis | None) -> dict[str, Any] | None:

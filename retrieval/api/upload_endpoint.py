@@ -45,7 +45,7 @@ IDEMPOTENCY_KEY = OpenApiParameter(
 
 
 class UploadRequest(serializers.Serializer[Any]):
-    file = serializers.FileField(
+    file = shapes.Bytes(
         help_text="JPEG, PNG or WebP; may be repeated, and then the answer is a list of results."
     )
     collection = serializers.IntegerField()
@@ -53,7 +53,7 @@ class UploadRequest(serializers.Serializer[Any]):
 
 
 class ArchiveRequest(serializers.Serializer[Any]):
-    file = serializers.FileField(help_text="A ZIP of JPEG, PNG and WebP files.")
+    file = shapes.Bytes(help_text="A ZIP of JPEG, PNG and WebP files.")
     collection = serializers.IntegerField()
     tags = serializers.CharField(required=False, allow_blank=True, help_text="Tags, by comma.")
 

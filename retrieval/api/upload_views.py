@@ -10,6 +10,7 @@ from django.http import HttpResponse
 from django.urls import reverse
 from django.utils.http import http_date
 from drf_spectacular.utils import OpenApiParameter, OpenApiTypes, extend_schema
+from rest_framework import serializers
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -58,6 +59,14 @@ def _headers(upload: Upload) -> dict[str, str]:
 
 def _tus(name: str, kind: Any, text: str) -> OpenApiParameter:
     return OpenApiParameter(name, kind, OpenApiParameter.HEADER, description=text)
+
+
+class UploadProgress(serializers.Serializer[Any]):
+    id = serializers.UUIDField()
+    length = serializers.IntegerField(help_text="Bytes of the whole file.")
+    offset = serializers.IntegerField(help_text="Bytes that are here.")
+    image = serializers.UUIDField(allow_null=True, help_text="Once all is here.")
+    created = serializers.BooleanField(allow_null=True, help_text="false: it was there already.")
 
 
 class UploadsView(APIView):
@@ -115,7 +124,7 @@ class UploadView(APIView):
 
     parser_classes = (_Untouched,)
 
-    @extend_schema(operation_id="get_upload", responses=OpenApiTypes.OBJECT)
+    @extend_schema(operation_id="get_upload", responses=UploadProgress)
     def get(self, request: Request, pk: uuid.UUID) -> Response:
         upload = resumable.upload_for(request.user, pk)
         image = str(upload.image_id) if upload.image_id else None

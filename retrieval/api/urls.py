@@ -65,5 +65,5 @@ urlpatterns = [
     path("classes", system_views.ClassesView.as_view(), name="classes"),
     path("health", system_views.HealthView.as_view(), name="health"),
     path("schema", SpectacularAPIView.as_view(), name="schema"),
-    path("docs", system_views.DocsView.as_view(), name="docs"),
+    path("docs", system_views.docs, name="docs"),
 ]

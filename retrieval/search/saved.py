@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -103,6 +104,12 @@ def looked_at(user: User, search: SavedSearch) -> datetime | None:
     """When the user looked last."""
     found = SavedSearchLook.objects.filter(user=user, search=search).first()
     return found.looked_at if found else None
+
+
+def looks_at(user: User, searches: Sequence[SavedSearch]) -> dict[int, datetime]:
+    """When the user looked last at each of these that was looked at, by id."""
+    rows = SavedSearchLook.objects.filter(user=user, search__in=searches)
+    return dict(rows.values_list("search_id", "looked_at"))
 
 
 def look(user: User, search: SavedSearch, release: Release, **page: Any) -> tuple[Answer, int]:

@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from retrieval import bulk, search, selectors, services, sheets
-from retrieval.errors import RetrievalError
+from retrieval.errors import StateConflict
 from retrieval.models import Analysis, Image, Mask, Sheet
 from retrieval.permissions import can_edit, require_edit
 from retrieval.templatetags.paysage import named
@@ -83,7 +83,7 @@ def image(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
 def parse_again(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     try:
         services.parse_again(request.user, selectors.image_for(request.user, pk))
-    except RetrievalError as error:
+    except StateConflict as error:
         messages.error(request, error.message)
     return redirect("image", pk)
 

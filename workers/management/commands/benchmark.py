@@ -1,4 +1,4 @@
-"""`manage.py benchmark model|ingest|query`: how fast this machine is at it."""
+"""`manage.py benchmark model|ingest|query|index|api`: how fast this machine is at it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from retrieval.upload import store_upload
 from segmentation.decode import decode
 from segmentation.predict import Parser, Prepared
 from segmentation.scenes import render
-from workers import index_benchmark
+from workers import api_benchmark, index_benchmark
 
 
 def picture_files(count: int, folder: Path) -> list[Path]:
@@ -178,7 +178,7 @@ class Command(BaseCommand):
     help = "Measure the network, the way from files to rows, or searches."
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("what", choices=["model", "ingest", "query", "index"])
+        parser.add_argument("what", choices=["model", "ingest", "query", "index", "api"])
         parser.add_argument("--images", type=int, default=2000, help="for ingest; model takes 200")
         parser.add_argument(
             "--regions", type=int, default=100_000, help="index: images with regions"
@@ -193,6 +193,8 @@ class Command(BaseCommand):
         result: dict[str, Any]
         if what == "query":
             result = measure_query(queries)
+        elif what == "api":
+            result = api_benchmark.measure(images, min(queries, 50))
         elif what == "index":
             result = index_benchmark.measure(
                 images, min(queries, 50), options["regions"], options["sources"]

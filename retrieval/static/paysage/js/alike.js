@@ -29,19 +29,22 @@ function row(pair) {
   return item;
 }
 
-async function load(offset = 0) {
+let next = null;
+
+async function load(cursor = "") {
   try {
-    const found = await ask(`${setup.pairs}?state=${chosen.value}&offset=${offset}`);
-    if (!offset) place.replaceChildren();
-    place.append(...found.pairs.map(row));
+    const found = await ask(`${setup.pairs}?state=${chosen.value}&cursor=${cursor}`);
+    if (!cursor) place.replaceChildren();
+    place.append(...found.results.map(row));
+    next = found.next;
     document.getElementById("count").textContent = t("%s pairs", found.count);
     if (!found.count && chosen.value === "open") place.append(el("p", { class: "empty" }, t("No two pictures are nearly the same, as far as workers have looked.")));
-    more.hidden = place.querySelectorAll(".pair").length >= found.count;
+    more.hidden = !next;
   } catch (error) {
     notice(error.message);
   }
 }
 
 chosen.addEventListener("change", () => load());
-more.addEventListener("click", () => load(place.querySelectorAll(".pair").length));
+more.addEventListener("click", () => load(next));
 load();

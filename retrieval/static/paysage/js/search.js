@@ -419,7 +419,7 @@ $("default-rank").addEventListener("click", () => { delete query.rank; changed()
 async function listSaved() {
   let rows;
   try {
-    rows = await ask(setup.urls.saved);
+    rows = (await ask(`${setup.urls.saved}?new=true`)).results;
   } catch {
     return;
   }
