@@ -12,9 +12,11 @@ from segmentation.errors import SegmentationError
 
 
 def _train(args: argparse.Namespace) -> dict[str, Any]:
-    from segmentation.train import Trainer, load_config
+    from segmentation.training import Trainer, load_config
 
     trainer = Trainer(load_config(args.config), args.data, args.run, args.device)
+    if trainer.epoch:
+        print(f"goes on after epoch {trainer.epoch} of {args.run}", file=sys.stderr)
     for row in trainer.epochs():
         print(json.dumps(row), file=sys.stderr)
     return {"run": str(args.run), "epochs": trainer.epoch, "best_miou": round(trainer.best, 4)}
@@ -28,10 +30,20 @@ def _export(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _evaluate(args: argparse.Namespace) -> dict[str, Any]:
-    from segmentation.evaluate import evaluate
+    from segmentation.evaluate import evaluate, look_in
     from segmentation.predict import Parser
 
-    return evaluate(Parser.load(args.weights, args.device), args.data).to_json()
+    parser = Parser.load(args.weights, args.device)
+    if args.scales != [1.0] or args.flip:
+        look_in(parser, args.scales, args.flip)
+    found = evaluate(parser, args.data, args.format, args.split or ())
+    if args.out:
+        found.write(args.out)
+    return found.to_json()
+
+
+def _numbers(text: str) -> list[float]:
+    return [float(part) for part in text.split(",")]
 
 
 def _predict(args: argparse.Namespace) -> dict[str, Any]:
@@ -153,7 +165,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub = command("train", _train, "train a network as a TOML file describes it; resumes")
     sub.add_argument("config", type=Path)
     sub.add_argument("--data", type=Path, required=True, help="folder of the labelled sets")
-    sub.add_argument("--run", type=Path, required=True, help="folder for checkpoint and log")
+    sub.add_argument("--run", type=Path, required=True, help="folder of the run; see docs")
 
     sub = command("export", _export, "make a run's best state into weights with a manifest")
     sub.add_argument("run", type=Path)
@@ -164,6 +176,11 @@ def build_parser() -> argparse.ArgumentParser:
     sub = command("evaluate", _evaluate, "mIoU over labelled pictures, searched recursively")
     sub.add_argument("--data", type=Path, required=True)
     sub.add_argument("--weights", default="starter", help="name, or path of a manifest")
+    sub.add_argument("--format", default="folder", help="folder, ade20k, cityscapes, voc, …")
+    sub.add_argument("--split", action="append", help="of the data set; more than once for more")
+    sub.add_argument("--scales", type=_numbers, default=[1.0], help="such as 0.5,0.75,1")
+    sub.add_argument("--flip", action="store_true", help="average with mirror images")
+    sub.add_argument("--out", type=Path, help="folder for figures and pictures")
 
     sub = command("predict", _predict, "write class maps of pictures as palette PNGs")
     sub.add_argument("files", type=Path, nargs="+")
@@ -187,6 +204,9 @@ def main(argv: list[str] | None = None) -> int:
     except (SegmentationError, OSError) as error:
         print(f"segmentation: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("segmentation: stopped", file=sys.stderr)
+        return 130
     if args.json:
         print(json.dumps(result))
     elif "predictions" not in result:

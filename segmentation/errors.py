@@ -131,6 +131,13 @@ class ConfigError(SegmentationError):
     http_status = 422
 
 
+class TrainingDiverged(SegmentationError):
+    """Raised when the loss of a training run is no number any more; a lower rate helps."""
+
+    code = "training_diverged"
+    http_status = 422
+
+
 class DeviceOutOfMemory(SegmentationError):
     """Raised when a batch does not fit on the device; smaller batches may."""
 

@@ -14,11 +14,11 @@ from tqdm import tqdm
 from segmentation.decode import decode
 from segmentation.describe import Floats, Whitening
 from segmentation.errors import ConfigError
-from segmentation.labels import LABEL_SETS
+from segmentation.labels import LabelSet
 from segmentation.manifest import Manifest, sha256_of
 from segmentation.predict import Parser
-from segmentation.preprocess import InputRule
 from segmentation.pspnet import NetworkConfig, PSPNet
+from segmentation.training.state import BEST, FIGURES
 from segmentation.whiten import fit_whitening
 
 RANKING = {"context": 0.7, "layout": 0.1, "composition": 0.2}
@@ -47,11 +47,18 @@ def pooled(parser: Parser, photos: Path) -> Floats:
     return np.stack(rows)
 
 
+def _labels(values: dict[str, Any]) -> LabelSet:
+    classes, classes_zh, colours = (
+        tuple(values[key]) for key in ("classes", "classes_zh", "colours")
+    )
+    return LabelSet(values["name"], classes, classes_zh, colours, values["offset"])
+
+
 def _manifest(name: str, figures: dict[str, Any], out: Path, digest: str) -> Manifest:
     return Manifest(
         name=name,
         title=f"PSPNet on {figures['network']['backbone']}, {figures['label_set']} label set",
-        labels=LABEL_SETS[figures["label_set"]],
+        labels=_labels(figures["labels"]),
         network={**figures["network"], "aux": False},
         input=figures["input"],
         context_width=256,
@@ -73,12 +80,12 @@ def export(run: Path, name: str, out: Path, photos: Path) -> Manifest:
     Raises:
         ConfigError: the run has no evaluated state yet.
     """
-    if not (run / "best.json").exists():
-        raise ConfigError(f"{run} has no evaluated state yet (best.json)")
-    figures = json.loads((run / "best.json").read_text())
+    if not (run / FIGURES).exists():
+        raise ConfigError(f"{run} has no evaluated state yet ({FIGURES})")
+    figures = json.loads((run / FIGURES).read_text())
     state = {
         key: value.half() if value.is_floating_point() else value
-        for key, value in load_file(run / "best.safetensors").items()
+        for key, value in load_file(run / BEST).items()
         if not key.startswith("auxiliary.") and not key.endswith("num_batches_tracked")
     }
     draft = _manifest(name, figures, out, "")
@@ -87,7 +94,6 @@ def export(run: Path, name: str, out: Path, photos: Path) -> Manifest:
     general = network.backbone.general_channels
     placeholder = Whitening(np.zeros(0, np.float32), np.zeros((0, 0), np.float32))
     parser = Parser(draft, network, placeholder, torch.device("cpu"))
-    InputRule.from_json(draft.input)
     features = pooled(parser, photos)
     whitening = fit_whitening(features, feature_scales(features, general, FUSED_SHARE))
     state["whitening.mean"] = torch.from_numpy(whitening.mean)

@@ -121,9 +121,7 @@ class Parser:
     ) -> None:
         self.manifest = manifest
         self.rule = InputRule.from_json(manifest.input)
-        self.inference = InferenceRule.from_json(manifest.inference)
-        sizes = self.inference.sizes or ((self.rule.short_px, self.rule.long_px),)
-        self._rules = [replace(self.rule, short_px=s, long_px=long) for s, long in sizes]
+        self.look_by(InferenceRule.from_json(manifest.inference))
         self.whitening = whitening
         self.device = device
         self.fast = has_fast_bf16(device) and not exact
@@ -192,6 +190,12 @@ class Parser:
                 f"has {feature_width(network)}; fit it again."
             )
         return cls(manifest, network, whitening, pick_device(device), exact)
+
+    def look_by(self, inference: InferenceRule) -> None:
+        """Ask the network by another rule from now on, such as at more sizes."""
+        self.inference = inference
+        sizes = inference.sizes or ((self.rule.short_px, self.rule.long_px),)
+        self._rules = [replace(self.rule, short_px=s, long_px=long) for s, long in sizes]
 
     # --- stages, in their order ---------------------------------------------------------------
 

@@ -25,7 +25,7 @@ from segmentation.predict import Parser
 from segmentation.preprocess import InputRule
 from segmentation.pspnet import NetworkConfig, PSPNet
 from segmentation.scenes import KINDS, render
-from segmentation.train import Schedule, TrainConfig, Trainer, load_config
+from segmentation.training import Schedule, TrainConfig, Trainer, load_config
 from segmentation.whiten import fit_whitening
 from tests.conftest import ROOT, scene
 
@@ -165,7 +165,7 @@ def test_training_learns_and_resumes_after_a_kill(tmp_path):
     labelled(tmp_path / "data/val", 2)
     config = TrainConfig(
         "starter",
-        {"backbone": "resnet18", "output_stride": 16, "width": 32},
+        NetworkConfig("resnet18", len(STARTER), output_stride=16, width=32),
         ["train"],
         ["val"],
         augmentation=Augmentation(crop_px=64),
@@ -190,7 +190,9 @@ def test_wrong_data_and_settings_are_named(tmp_path):
     with pytest.raises(DatasetError, match="index 99"):
         read_pair(find_pairs(tmp_path)[0], 20)
     path = tmp_path / "config.toml"
-    path.write_text('label_set="starter"\ntrain=[]\nval=[]\n[network]\n[schedule]\nepoch=3\n')
+    path.write_text(
+        'label_set="starter"\ntrain=["a"]\nval=["a"]\n[network]\nbackbone="resnet18"\n[schedule]\nepoch=3\n'
+    )
     with pytest.raises(ConfigError, match="epoch"):
         load_config(path)
     ran = subprocess.run(

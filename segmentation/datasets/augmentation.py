@@ -1,70 +1,18 @@
-"""Labelled pictures on disk: `NAME.jpg` and beside it `NAME.png`, an 8-bit mask of class indices."""
+"""Random crops of labelled pictures: scaled, mirrored, turned, blurred, recoloured."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
-from torch import Tensor
-from torch.utils.data import Dataset
 
-from segmentation.errors import DatasetError
+from segmentation.errors import ConfigError
 from segmentation.labels import IGNORE
 
 Rgb = NDArray[np.uint8]
 ClassMap = NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class Pair:
-    """One labelled picture on disk."""
-
-    image: Path
-    mask: Path
-
-
-def find_pairs(folder: Path) -> list[Pair]:
-    """All labelled pictures below `folder`, sorted; DatasetError when there is none."""
-    pairs = [
-        Pair(image, image.with_suffix(".png"))
-        for image in sorted(folder.rglob("*.jpg"))
-        if image.with_suffix(".png").exists()
-    ]
-    if not pairs:
-        raise DatasetError(f"no NAME.jpg with NAME.png beside it below {folder}")
-    return pairs
-
-
-def read_pair(pair: Pair, classes: int) -> tuple[Rgb, ClassMap]:
-    """Image uint8 (H, W, 3) RGB and mask uint8 (H, W).
-
-    Raises:
-        DatasetError: sizes differ, or the mask holds an index that is no class and not 255.
-    """
-    with Image.open(pair.image) as picture:
-        image = np.asarray(picture.convert("RGB"))
-    with Image.open(pair.mask) as picture:
-        mask = np.asarray(picture)
-    if mask.dtype != np.uint8 or mask.shape != image.shape[:2]:
-        raise DatasetError(f"{pair.mask}: not an 8-bit mask of the size of {pair.image.name}")
-    wrong = np.setdiff1d(np.unique(mask), [*range(classes), IGNORE])
-    if wrong.size:
-        raise DatasetError(f"{pair.mask}: index {wrong[0]} is no class of the {classes}")
-    return image, mask
-
-
-def count_classes(pairs: Iterable[Pair], classes: int) -> NDArray[np.int64]:
-    """Labelled pixels of each class, int64 (classes,)."""
-    counts = np.zeros(classes, np.int64)
-    for pair in pairs:
-        _, mask = read_pair(pair, classes)
-        counts += np.bincount(mask[mask != IGNORE], minlength=classes)[:classes]
-    return counts
 
 
 @dataclass(frozen=True)
@@ -73,9 +21,10 @@ class Augmentation:
 
     Attributes:
         crop_px: side of the square crop.
-        scale: range of the resize factor, relative to the crop over the picture's short side.
+        scale: range of the resize factor; at 1 the crop is as high as the picture's short side.
         flip: chance of a mirror image.
-        rotate_degrees: largest turn to either side, applied to a third of the pictures.
+        rotate_degrees: largest turn to either side.
+        rotate: chance of a turn.
         blur: chance of a Gaussian blur.
         jitter: largest relative change of brightness, contrast and saturation.
     """
@@ -84,8 +33,20 @@ class Augmentation:
     scale: tuple[float, float] = (0.75, 2.0)
     flip: float = 0.5
     rotate_degrees: float = 10.0
+    rotate: float = 1 / 3
     blur: float = 0.15
     jitter: float = 0.3
+
+    def __post_init__(self) -> None:
+        if self.crop_px < 16:
+            raise ConfigError("crop_px is at least 16")
+        if not 0 < self.scale[0] <= self.scale[1]:
+            raise ConfigError("scale is a range such as [0.5, 2.0]")
+        for name in ("flip", "rotate", "blur"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name} is a chance between 0 and 1")
+        if not 0 <= self.jitter < 1 or not 0 <= self.rotate_degrees <= 180:
+            raise ConfigError("jitter is in 0..1, rotate_degrees in 0..180")
 
 
 def _jitter_colours(image: Rgb, amount: float, rng: np.random.Generator) -> Rgb:
@@ -115,7 +76,7 @@ def augment(
     What lies outside the picture is grey in the image and 255 in the mask.
     """
     picture, labels = Image.fromarray(image), Image.fromarray(mask)
-    if how.rotate_degrees and rng.random() < 1 / 3:
+    if how.rotate_degrees and rng.random() < how.rotate:
         picture, labels = _rotate(
             picture, labels, rng.uniform(-how.rotate_degrees, how.rotate_degrees)
         )
@@ -150,28 +111,3 @@ def augment(
 def _offset(length: int, window: float, rng: np.random.Generator) -> float:
     room = length - window
     return float(rng.uniform(min(0.0, room), max(0.0, room)))
-
-
-class TrainingSet(Dataset[tuple[Tensor, Tensor]]):
-    """Augmented crops of labelled pictures that are held in memory.
-
-    Items: image uint8 (3, crop, crop), mask int64 (crop, crop). The same (seed, epoch, index) gives
-    the same crop, so an interrupted run goes on as it would have.
-
-    Args:
-        pairs: the pictures, (image, mask) as `read_pair` gives them.
-        how: the augmentation.
-        seed: of everything random.
-    """
-
-    def __init__(self, pairs: list[tuple[Rgb, ClassMap]], how: Augmentation, seed: int) -> None:
-        self.pairs, self.how, self.seed, self.epoch = pairs, how, seed, 0
-
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        rng = np.random.default_rng((self.seed, self.epoch, index))
-        image, mask = augment(*self.pairs[index], self.how, rng)
-        pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
-        return pixels, torch.from_numpy(np.ascontiguousarray(mask).astype(np.int64))

@@ -1,0 +1,1 @@
+"""Pictures of what training and evaluation found. Matplotlib is loaded only when one is drawn."""
