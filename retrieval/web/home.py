@@ -11,6 +11,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from retrieval import selectors, services
 from retrieval.errors import RetrievalError
+from retrieval.phrases import said
 from retrieval.web.page import page
 from retrieval.web.signing_in import tour_is_due
 
@@ -48,6 +49,6 @@ def create_collection(request: HttpRequest) -> HttpResponse:
             request.user, request.POST.get("name", ""), request.POST.get("visibility", "private")
         )
     except RetrievalError as error:
-        messages.error(request, error.message)
+        messages.error(request, said(error.message))
         return redirect("home")
     return redirect("collection", made.pk)

@@ -15,6 +15,7 @@ from retrieval import selectors, services
 from retrieval.errors import FileRequired
 from retrieval.models import Collection, Image
 from retrieval.permissions import can_edit
+from retrieval.phrases import said
 from retrieval.templatetags.paysage import named
 from retrieval.upload import active_release
 from retrieval.web.page import page
@@ -122,7 +123,7 @@ def parts(request: HttpRequest, pk: uuid.UUID) -> JsonResponse:
             "id": str(found.pk),
             "title": found.title,
             "state": state,
-            "error": analysis.error_detail if analysis else "",
+            "error": said(analysis.error_detail) if analysis else "",
             "width_px": found.width_px,
             "height_px": found.height_px,
             "thumb": reverse("thumb", args=[found.pk, 256]),
