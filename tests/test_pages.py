@@ -304,7 +304,7 @@ def test_painting_with_keys_undo_and_the_address(signed_in: Page, platform: Plat
     page.keyboard.press("Space")
     expect(page.locator("#chips")).to_contain_text("2 painted cells")
     page.keyboard.press("z")
-    expect(page.locator("#chips")).to_contain_text("1 painted cells")
+    expect(page.locator("#chips")).to_contain_text("1 painted cell")
     page.locator("[data-brush=grass]").click()
     page.get_by_label("Tool").select_option("fill")
     page.locator('.canvas [data-row="7"][data-column="7"]').click()
