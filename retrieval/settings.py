@@ -183,11 +183,34 @@ UNFOLD = {
     "SITE_TITLE": "Paysage",
     "SITE_HEADER": "Paysage",
     "SITE_URL": "/",
-    "SITE_SYMBOL": "landscape",
+    "SITE_ICON": "/static/paysage/icon.svg",
+    "SITE_FAVICONS": [
+        {"rel": "icon", "type": "image/svg+xml", "href": "/static/paysage/icon.svg"},
+    ],
     "DASHBOARD_CALLBACK": "retrieval.admin.dashboard.dashboard",
     "SHOW_HISTORY": True,
     "SHOW_LANGUAGES": True,
-    "SIDEBAR": {"show_search": False, "show_all_applications": False},
+    "SIDEBAR": {
+        "show_search": False,
+        "show_all_applications": False,
+        "navigation": "retrieval.admin.navigation.navigation",
+    },
+    # the blue of the pages, as light and dark as the theme's own steps
+    "COLORS": {
+        "primary": {
+            "50": "oklch(97.7% .012 245)",
+            "100": "oklch(94.6% .026 245)",
+            "200": "oklch(90.2% .05 245)",
+            "300": "oklch(82.7% .085 245)",
+            "400": "oklch(72% .105 245)",
+            "500": "oklch(60% .11 245)",
+            "600": "oklch(48% .1 245)",
+            "700": "oklch(42% .09 245)",
+            "800": "oklch(36% .075 245)",
+            "900": "oklch(30% .06 245)",
+            "950": "oklch(22% .045 245)",
+        },
+    },
 }
 IMPORT_EXPORT_USE_TRANSACTIONS = True
 

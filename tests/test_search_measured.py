@@ -20,7 +20,7 @@ from retrieval.models import (
 )
 from retrieval.search import charts, duplicates, explore, percentiles, saved
 from tests.search_world import ask, dense, plant, world_fixture  # noqa: F401
-from workers.projection import draw_map, project
+from workers.projection import MARGIN, draw_map, project
 from workers.statistics import refresh
 
 pytestmark = pytest.mark.django_db
@@ -283,6 +283,14 @@ def test_a_projection_keeps_neighbours_together():
     distances = np.linalg.norm(points[:, None] - points[None], axis=2)
     np.fill_diagonal(distances, np.inf)
     assert (labels[distances.argsort(1)[:, :5]] == labels[:, None]).mean() > 0.95
+
+
+def test_a_projection_fills_the_map():
+    rng = np.random.default_rng(2)
+    oblong = rng.normal(size=(40, 8)) * [9, 1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1]
+    points = project(oblong)
+    assert np.allclose(points.min(0), MARGIN) and np.allclose(points.max(0), 1 - MARGIN)
+    assert np.allclose(project(np.ones((3, 8))), 0.5)  # all alike: in the middle
 
 
 def test_the_map_shows_every_picture_once_however_it_is_zoomed(world):

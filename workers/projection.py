@@ -17,6 +17,9 @@ MOST = 100_000
 LEAST_FITTED = 50
 """With fewer, the two first principal axes are the map."""
 
+MARGIN = 0.04
+"""Part of the map left free at each side, so that no thumbnail is cut off."""
+
 Floats = NDArray[np.float64]
 
 
@@ -53,11 +56,14 @@ def fit(vectors: Floats, others: Floats) -> tuple[Floats, Floats]:
 
 
 def to_unit_square(points: Floats) -> Floats:
-    """Scale both axes alike, so that all points lie in [0, 1]² around its middle."""
+    """Scale each axis, so that the points fill [0, 1]² but for a margin.
+
+    Only which pictures are neighbours has a meaning on the map; with one scale for both axes an
+    oblong set would leave most of it empty.
+    """
     low, high = points.min(0), points.max(0)
-    side = max(float((high - low).max()), 1e-12)
-    scaled: Floats = np.clip((points - (low + high) / 2) / side + 0.5, 0.0, 1.0)
-    return scaled
+    side = np.maximum(high - low, 1e-12)
+    return 0.5 + (1 - 2 * MARGIN) * (points - (low + high) / 2) / side
 
 
 def project(vectors: Floats, seed: int = 0) -> Floats:

@@ -33,6 +33,7 @@ from retrieval.admin.base import LargeTableAdmin
 from retrieval.download import safe_cell
 from retrieval.errors import RetrievalError
 from retrieval.models import Analysis, ClassArea, Collection, Image, ImageTag, SemanticClass, Tag
+from retrieval.phrases import said
 
 STATE_LABELS = {
     "queued": "info",
@@ -240,7 +241,7 @@ class ImageAdmin(ImportExportMixin, ExportActionMixin, LargeTableAdmin):
         try:
             moved = bulk.move(request.user, queryset, form.cleaned_data["to"])
         except RetrievalError as error:
-            messages.error(request, error.message)
+            messages.error(request, said(error.message))
             return None
         text = _("%(n)d pictures moved, %(same)d are there already.")
         messages.success(request, text % {"n": moved.moved, "same": moved.duplicates})

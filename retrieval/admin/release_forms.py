@@ -19,6 +19,7 @@ from unfold.widgets import (
 
 from retrieval.errors import FieldInvalid
 from retrieval.models import Collection, Release
+from retrieval.phrases import said
 from retrieval.releases import check_name
 from segmentation import catalogue
 from segmentation.labels import LABEL_SETS
@@ -82,7 +83,7 @@ class ImportForm(ReleaseForm):
         try:
             name = check_name(self.cleaned_data["name"])
         except FieldInvalid as error:
-            raise forms.ValidationError(error.message) from error
+            raise forms.ValidationError(said(error.message)) from error
         if Release.objects.filter(name=name).exists():
             raise forms.ValidationError(_("There is a release of this name already."))
         return name

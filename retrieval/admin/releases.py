@@ -21,6 +21,7 @@ from retrieval import release_jobs, releases
 from retrieval.admin.release_forms import CompareForm, FitForm, ImportForm, InstallForm, ReleaseForm
 from retrieval.errors import RetrievalError
 from retrieval.models import Release, ReleaseJob, SemanticClass
+from retrieval.phrases import said
 from retrieval.search.indexes import build_progress
 
 SHOWN_TASKS = 8
@@ -148,7 +149,7 @@ class ReleaseAdmin(ModelAdmin):
         try:
             messages.success(request, text % {"result": does()})
         except RetrievalError as error:
-            messages.error(request, error.message)
+            messages.error(request, said(error.message))
         return self._back()
 
     def _form(

@@ -25,6 +25,7 @@ from retrieval.errors import (
     NotFound,
     RetrievalError,
 )
+from retrieval.phrases import said
 
 log = logging.getLogger("paysage.api")
 
@@ -44,7 +45,9 @@ def body(code: str, message: str, field: str | None, request: Any) -> dict[str, 
     request_id = getattr(request, "request_id", None) or getattr(
         getattr(request, "_request", None), "request_id", ""
     )
-    return {"error": {"code": code, "message": message, "field": field, "request_id": request_id}}
+    return {
+        "error": {"code": code, "message": said(message), "field": field, "request_id": request_id}
+    }
 
 
 def json_error(error: RetrievalError, request: HttpRequest) -> JsonResponse:

@@ -24,8 +24,10 @@ def known(name: Any, names: Iterable[str], field: str, what: str) -> str:
     if name in names:
         return str(name)
     near = difflib.get_close_matches(str(name), names, 1, 0.4)
-    hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(names[:30])}"
-    raise QueryInvalid(f"There is no {what} {name!r}{hint}", field=field)
+    if near:
+        raise QueryInvalid(f"There is no {what} {name!r}; did you mean {near[0]!r}?", field=field)
+    known = ", ".join(names[:30])
+    raise QueryInvalid(f"There is no {what} {name!r}; known are {known}.", field=field)
 
 
 def mapping(value: Any, names: Iterable[str], field: str) -> dict[str, Any]:

@@ -8,8 +8,10 @@ from django import template
 from django.utils.translation import get_language, gettext, gettext_noop, ngettext
 
 from retrieval.models import SemanticClass
+from retrieval.phrases import said
 
 register = template.Library()
+register.filter(said)
 
 
 @register.filter

@@ -11,7 +11,9 @@ from django.views.decorators.http import require_GET, require_POST
 
 from retrieval import selectors, services
 from retrieval.errors import RetrievalError
+from retrieval.phrases import said
 from retrieval.web.page import page
+from retrieval.web.signing_in import tour_is_due
 
 
 def _rows(request: HttpRequest) -> list[dict[str, Any]]:
@@ -34,8 +36,9 @@ def home(request: HttpRequest) -> HttpResponse:
         "waiting": any(row["progress"].waiting for row in rows),
         "section": "home",
     }
-    template = "_home.html" if request.headers.get("HX-Request") else "home.html"
-    return render(request, template, context)
+    if request.headers.get("HX-Request"):
+        return render(request, "_home.html", context)
+    return render(request, "home.html", {**context, "tour": tour_is_due(request)})
 
 
 @page
@@ -46,6 +49,6 @@ def create_collection(request: HttpRequest) -> HttpResponse:
             request.user, request.POST.get("name", ""), request.POST.get("visibility", "private")
         )
     except RetrievalError as error:
-        messages.error(request, error.message)
+        messages.error(request, said(error.message))
         return redirect("home")
     return redirect("collection", made.pk)

@@ -16,6 +16,7 @@ from retrieval import bulk, search, selectors, services, sheets
 from retrieval.errors import StateConflict
 from retrieval.models import Analysis, Image, Mask, Sheet
 from retrieval.permissions import can_edit, require_edit
+from retrieval.phrases import said
 from retrieval.templatetags.paysage import named
 from retrieval.web.page import page
 
@@ -84,7 +85,7 @@ def parse_again(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     try:
         services.parse_again(request.user, selectors.image_for(request.user, pk))
     except StateConflict as error:
-        messages.error(request, error.message)
+        messages.error(request, said(error.message))
     return redirect("image", pk)
 
 
@@ -143,5 +144,5 @@ def explained_state(request: HttpRequest, pk: uuid.UUID) -> JsonResponse:
     if sheet is None:
         return JsonResponse({"state": "none", "stages": [], "error": ""})
     return JsonResponse(
-        {"state": sheet.state, "stages": _stages(sheet), "error": sheet.error_detail}
+        {"state": sheet.state, "stages": _stages(sheet), "error": said(sheet.error_detail)}
     )

@@ -13,7 +13,9 @@ from django.views.decorators.http import require_GET, require_POST
 
 from retrieval import selectors, services
 from retrieval.errors import FileRequired
+from retrieval.models import Collection, Image
 from retrieval.permissions import can_edit
+from retrieval.phrases import said
 from retrieval.templatetags.paysage import named
 from retrieval.upload import active_release
 from retrieval.web.page import page
@@ -52,12 +54,19 @@ def _linked(request: HttpRequest) -> dict[str, Any]:
     return query
 
 
+def _starts(collections: list[Collection], most: int = 12) -> list[Image]:
+    """Pictures to begin with: the newest of each of the first collections, equally many of each."""
+    first = collections[:most]
+    covers = selectors.covers_of(first, most=most // max(1, len(first)))
+    return [image for one in first for image in covers[one.pk]]
+
+
 @page
 @require_GET
 def search_page(request: HttpRequest) -> HttpResponse:
     """The page with what its script needs; answers come from the API."""
     release = active_release()
-    collections = selectors.collections_for(request.user)
+    collections = list(selectors.collections_for(request.user))
     setup = {
         "query": _linked(request),
         "classes": [
@@ -77,7 +86,8 @@ def search_page(request: HttpRequest) -> HttpResponse:
             "upload": reverse("search_upload"),
         },
     }
-    return render(request, "search.html", {"setup": setup, "section": "search"})
+    context = {"setup": setup, "section": "search", "starts": _starts(collections)}
+    return render(request, "search.html", context)
 
 
 @page
@@ -113,7 +123,7 @@ def parts(request: HttpRequest, pk: uuid.UUID) -> JsonResponse:
             "id": str(found.pk),
             "title": found.title,
             "state": state,
-            "error": analysis.error_detail if analysis else "",
+            "error": said(analysis.error_detail) if analysis else "",
             "width_px": found.width_px,
             "height_px": found.height_px,
             "thumb": reverse("thumb", args=[found.pk, 256]),

@@ -1,4 +1,4 @@
-"""`manage.py makemessages`: Django's own, which also knows the pages' `t("…")`."""
+"""`manage.py makemessages`: Django's own, which also knows the pages' `t("…")` and `tn("…", "…")`."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from django.core.management.commands import makemessages
 
 
 class Command(makemessages.Command):
-    xgettext_options = [*makemessages.Command.xgettext_options, "--keyword=t"]
+    xgettext_options = [*makemessages.Command.xgettext_options, "--keyword=t", "--keyword=tn:1,2"]

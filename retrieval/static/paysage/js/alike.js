@@ -1,5 +1,5 @@
 // Near-duplicates: pairs side by side, resolved by one click.
-import { ask, data, el, notice, t } from "./common.js";
+import { ask, data, el, notice, t, tn } from "./common.js";
 
 const setup = data("setup");
 const place = document.getElementById("pairs");
@@ -37,7 +37,7 @@ async function load(cursor = "") {
     if (!cursor) place.replaceChildren();
     place.append(...found.results.map(row));
     next = found.next;
-    document.getElementById("count").textContent = t("%s pairs", found.count);
+    document.getElementById("count").textContent = tn("%s pair", "%s pairs", found.count);
     if (!found.count && chosen.value === "open") place.append(el("p", { class: "empty" }, t("No two pictures are nearly the same, as far as workers have looked.")));
     more.hidden = !next;
   } catch (error) {

@@ -6,6 +6,13 @@ export function t(text, ...values) {
   return values.reduce((said, value) => said.replace("%s", value), known);
 }
 
+/** The same for a number of things: `one` for a single one, `many` otherwise; %s is the number. */
+export function tn(one, many, count, ...values) {
+  const known = window.django?.ngettext ? window.django.ngettext(one, many, count)
+    : count === 1 ? one : many;
+  return [count, ...values].reduce((said, value) => said.replace("%s", value), known);
+}
+
 // Names that answers carry and pages translate, here for translators.
 export const names = () => [
   t("context"), t("layout"), t("composition"), t("region"), t("share"),

@@ -1,5 +1,5 @@
 // The gallery: justified rows, endless scrolling with an address, live states, a selection.
-import { ask, el, notice, t } from "./common.js";
+import { ask, el, notice, t, tn } from "./common.js";
 
 const gallery = document.getElementById("gallery");
 const live = document.getElementById("live");
@@ -227,7 +227,7 @@ const actions = {
     const asked = await dialog("ask-tag");
     if (!asked) return;
     const found = await act("tag", { add: words(asked.add), remove: words(asked.remove) });
-    notice(t("%s pictures tagged.", found.changed));
+    notice(tn("%s picture tagged.", "%s pictures tagged.", found.changed));
     none();
   },
   async move() {
@@ -236,8 +236,8 @@ const actions = {
     const gone = picked();
     const found = await act("move", { to: Number(asked.to) });
     notice(found.duplicates
-      ? t("%s pictures moved; %s are there already.", found.changed, found.duplicates)
-      : t("%s pictures moved.", found.changed));
+      ? tn("%s picture moved; already there: %s.", "%s pictures moved; already there: %s.", found.changed, found.duplicates)
+      : tn("%s picture moved.", "%s pictures moved.", found.changed));
     if (found.duplicates || wholeFilter) location.reload();
     else for (const item of gone) item.remove();
     none();
@@ -245,7 +245,7 @@ const actions = {
   async parse() {
     const found = await act("parse", {});
     for (const item of picked()) item.dataset.state = "queued";
-    notice(t("%s pictures are parsed again.", found.changed));
+    notice(tn("%s picture is parsed again.", "%s pictures are parsed again.", found.changed));
     none();
     schedule(500);
   },
@@ -254,7 +254,7 @@ const actions = {
     const found = await act("delete", {});
     for (const item of gone) item.hidden = true;
     none();
-    offerUndo(found.undo, t("%s pictures deleted.", found.changed), () => {
+    offerUndo(found.undo, tn("%s picture deleted.", "%s pictures deleted.", found.changed), () => {
       for (const item of gone) item.hidden = false;
     });
     schedule(100);
@@ -300,7 +300,7 @@ document.getElementById("download").addEventListener("submit", (event) => {
 const deleted = location.hash.match(/^#undo=([0-9a-f-]{36})$/);
 if (deleted) {
   history.replaceState(null, "", location.pathname + location.search);
-  offerUndo(`/undo/${deleted[1]}`, t("%s pictures deleted.", 1), () => location.reload());
+  offerUndo(`/undo/${deleted[1]}`, tn("%s picture deleted.", "%s pictures deleted.", 1), () => location.reload());
 }
 lay();
 watch();

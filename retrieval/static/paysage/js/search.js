@@ -1,5 +1,5 @@
 // The search page: one query, shown as chips, changed by every control, answered while one chooses.
-import { ask, csrf, data, el, layBars, notice, t } from "./common.js";
+import { ask, csrf, data, el, layBars, notice, t, tn } from "./common.js";
 import { compare } from "./compare.js";
 import { Painting } from "./paint.js";
 import { pickPart } from "./pick.js";
@@ -87,7 +87,7 @@ async function run() {
     hits.replaceChildren();
     take(answer);
     const found = await counting;
-    $("count").textContent = t("%s pictures match", found.count);
+    $("count").textContent = tn("%s picture matches", "%s pictures match", found.count);
   } catch (error) {
     if (error.name !== "AbortError") complain(error);
   } finally {
@@ -205,7 +205,7 @@ function show() {
       chip(kind === "like" ? t("like %s", part) : t("unlike %s", part), () => query[kind].splice(at, 1));
     });
   }
-  if (query.layout?.cells?.length) chip(t("%s painted cells", query.layout.cells.length), () => { query.layout = {}; painting.read([]); });
+  if (query.layout?.cells?.length) chip(tn("%s painted cell", "%s painted cells", query.layout.cells.length), () => { query.layout = {}; painting.read([]); });
   (query.classes ?? []).forEach((one, at) => chip(rangeWords(one), () => query.classes.splice(at, 1)));
   const where = query.where ?? {};
   for (const pk of where.collections ?? []) {

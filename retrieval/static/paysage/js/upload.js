@@ -1,5 +1,5 @@
 // Uploads: many at once, a bar for each and one for all, going on after a break or a closed tab.
-import { ask, csrf, el, notice, t } from "./common.js";
+import { ask, csrf, el, notice, t, tn } from "./common.js";
 
 const AT_ONCE = 3;
 const PART_BYTES = 2 * 1024 * 1024;
@@ -284,7 +284,7 @@ async function resume() {
   });
   for (const [key, value] of left) jobs.push(new Job(value.file, key, value.url));
   if (left.length) {
-    notice(t("%s uploads go on.", left.length));
+    notice(tn("%s upload goes on.", "%s uploads go on.", left.length));
     next();
   }
 }
