@@ -16,7 +16,8 @@ from torch.nn import functional as F
 
 from segmentation.describe import Description, Floats, ParsedPicture, Whitening, describe
 from segmentation.errors import DeviceOutOfMemory, WeightsError
-from segmentation.fused import fold_pyramid, fuse_batch_norms, speed_up
+from segmentation.folded import fold_pyramid, speed_up
+from segmentation.fused import fuse_batch_norms
 from segmentation.inference import (
     InferenceRule,
     joined,
