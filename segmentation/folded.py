@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segmentation.errors import ConfigError
-from segmentation.fused import FusedConv, fuse_calls, one_call
+from segmentation.fused import FineClassifier, FusedConv, fuse_calls, one_call
 from segmentation.pspnet import PSPNet, PyramidPooling
 
 _MAX_SIZES = 8
@@ -186,4 +186,4 @@ def speed_up(network: PSPNet) -> None:
         network._modules["pyramid"] = folded
     else:
         fuse_calls(network)
-    network._modules["classify"] = FusedConv(network.classify)
+    network._modules["classify"] = FineClassifier(network.classify)
