@@ -93,9 +93,9 @@ class FoldedPyramid(nn.Module):
             start += level.out_channels
         self.prepared: OrderedDict[tuple[int, int], Grids] = OrderedDict()
 
-    def pack(self) -> None:
-        """Use oneDNN's fused calls from now on; after the last change of type."""
-        self.fused = FusedConv(self.own, summed=True)
+    def pack(self, kind: torch.dtype) -> None:
+        """Use oneDNN's fused calls from now on, in the type `kind`."""
+        self.fused = FusedConv(self.own, kind, summed=True)
         self.own.weight = nn.Parameter(self.own.weight[:, :0], requires_grad=False)  # let go of
 
     def _grids(self, size: tuple[int, int], like: Tensor) -> Grids:
@@ -174,16 +174,18 @@ def fold_pyramid(network: PSPNet) -> FoldedPyramid | None:
     return folded
 
 
-def speed_up(network: PSPNet) -> None:
-    """Make a network quick on the CPU it is on, in its present type, in place."""
+def speed_up(network: PSPNet, kind: torch.dtype) -> None:
+    """Make a float32 network quick on the CPU it is on, running in `kind`, in place."""
     if one_call() is None:
+        network.to(kind)
         return
     folded = network._modules["pyramid"]
     if isinstance(folded, FoldedPyramid):
-        folded.pack()
+        folded.pack(kind)
         network._modules["pyramid"] = None  # its levels are done; the rest follows
-        fuse_calls(network)
+        fuse_calls(network, kind)
         network._modules["pyramid"] = folded
     else:
-        fuse_calls(network)
-    network._modules["classify"] = FineClassifier(network.classify)
+        fuse_calls(network, kind)
+    network._modules["classify"] = FineClassifier(network.classify, kind)
+    network.to(kind)  # what is left; a fused call's tensors are no parameters

@@ -52,13 +52,18 @@ class FusedConv(nn.Module):
     """Convolution, bias, optional residual sum and activation in one call, on a CPU.
 
     Args:
-        convolution: with its batch norm folded, in the type it will run in.
+        convolution: with its batch norm folded, float32.
+        kind: type it will run in. The bias stays as it is: oneDNN adds it before it rounds.
         activation: None, ReLU or ReLU6.
         summed: it will be called as `onto`, never as it is.
     """
 
     def __init__(
-        self, convolution: nn.Conv2d, activation: nn.Module | None = None, summed: bool = False
+        self,
+        convolution: nn.Conv2d,
+        kind: torch.dtype,
+        activation: nn.Module | None = None,
+        summed: bool = False,
     ) -> None:
         super().__init__()
         self.where = [
@@ -66,16 +71,16 @@ class FusedConv(nn.Module):
             for name in ("padding", "stride", "dilation")
         ]
         self.groups = convolution.groups
-        self.kind = "none" if activation is None else "relu"
+        self.then = "none" if activation is None else "relu"
         self.limits: list[float] = []
         if isinstance(activation, nn.ReLU6):
-            self.kind, self.limits = "hardtanh", [0.0, 6.0]
-        self.bias = convolution.bias
-        weight = convolution.weight.detach()
+            self.then, self.limits = "hardtanh", [0.0, 6.0]
+        weight = convolution.weight.detach().to(kind)
         # A 1×1 convolution is a product of matrices, and oneDNN's product is a third quicker.
         single = (1, 1) == convolution.kernel_size == convolution.stride
         product = single and self.groups == 1 and weight.dtype == torch.bfloat16
-        # Plain attributes: an opaque layout cannot be moved or converted as parameters are.
+        # Plain attributes: they must not be moved or converted as parameters are.
+        self.bias = None if convolution.bias is None else convolution.bias.detach()
         self.packed: Tensor | None = None
         self.matrix: Tensor | None = None
         if product and not summed:
@@ -89,7 +94,7 @@ class FusedConv(nn.Module):
         if self.matrix is not None:
             return self._product(x)
         found: Tensor = torch.ops.mkldnn._convolution_pointwise(
-            x, self.packed, self.bias, *self.where, self.groups, self.kind, self.limits, ""
+            x, self.packed, self.bias, *self.where, self.groups, self.then, self.limits, ""
         )
         return found
 
@@ -97,7 +102,7 @@ class FusedConv(nn.Module):
         batch, channels, height, width = x.shape
         rows = x.permute(0, 2, 3, 1).reshape(-1, channels)
         found = torch.ops.mkldnn._linear_pointwise(
-            rows, self.matrix, self.bias, self.kind, self.limits, ""
+            rows, self.matrix, self.bias, self.then, self.limits, ""
         )
         # (B · h · w, out) seen as (B, out, h, w) is channels last already.
         seen: Tensor = found.reshape(batch, height, width, -1).permute(0, 3, 1, 2)
@@ -130,13 +135,13 @@ class FineClassifier(nn.Module):
     took: two quick products in bfloat16 instead of a slow one in float32.
     """
 
-    def __init__(self, convolution: nn.Conv2d) -> None:
+    def __init__(self, convolution: nn.Conv2d, kind: torch.dtype) -> None:
         super().__init__()
-        self.bias = convolution.bias
-        weight = convolution.weight.detach()
+        self.bias = None if convolution.bias is None else convolution.bias.detach()
+        weight = convolution.weight.detach().to(kind)
         self.matrix: Tensor | None = None
         self.plain: nn.Conv2d | None = None
-        if weight.dtype == torch.bfloat16 and weight.device.type == "cpu" and one_call():
+        if kind == torch.bfloat16 and weight.device.type == "cpu" and one_call():
             self.matrix = torch.ops.mkldnn._reorder_linear_weight(weight.flatten(1), None)
         else:
             self.plain = convolution.float()
@@ -147,11 +152,13 @@ class FineClassifier(nn.Module):
             exact: Tensor = self.plain(x.float())
             return exact
         rows = x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
-        first = torch.ops.mkldnn._linear_pointwise(rows, self.matrix, self.bias, "none", [], "")
+        first = torch.ops.mkldnn._linear_pointwise(rows, self.matrix, None, "none", [], "")
         rest = torch.ops.mkldnn._linear_pointwise.binary(
-            rows, first.neg(), self.matrix, self.bias, "add"
+            rows, first.neg(), self.matrix, None, "add"
         )
         logits = first.float() + rest
+        if self.bias is not None:
+            logits += self.bias
         return logits.reshape(x.shape[0], x.shape[2], x.shape[3], -1).permute(0, 3, 1, 2)
 
 
@@ -162,17 +169,17 @@ class FusedBlock(nn.Module):
     that, and a stage that begins with other widths makes its own.
     """
 
-    def __init__(self, block: BasicBlock | Bottleneck) -> None:
+    def __init__(self, block: BasicBlock | Bottleneck, kind: torch.dtype) -> None:
         super().__init__()
-        self.first = FusedConv(block.conv1, block.relu)
+        self.first = FusedConv(block.conv1, kind, block.relu)
         self.second: FusedConv | None = None
         if isinstance(block, Bottleneck):
-            self.second = FusedConv(block.conv2, block.relu)
+            self.second = FusedConv(block.conv2, kind, block.relu)
         last = block.conv3 if isinstance(block, Bottleneck) else block.conv2
-        self.last = FusedConv(last, summed=True)
+        self.last = FusedConv(last, kind, summed=True)
         self.downsample = block.downsample
         if self.downsample is not None:
-            fuse_calls(self.downsample)
+            fuse_calls(self.downsample, kind)
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
@@ -182,7 +189,7 @@ class FusedBlock(nn.Module):
         return self.last.onto(inner, shortcut)
 
 
-def _fuse_sequence(sequence: nn.Sequential) -> None:
+def _fuse_sequence(sequence: nn.Sequential, kind: torch.dtype) -> None:
     """Convolution, then (folded norm, then) activation: the first does it all, the rest nothing."""
     names = list(sequence._modules)
     for place, name in enumerate(names):
@@ -197,15 +204,15 @@ def _fuse_sequence(sequence: nn.Sequential) -> None:
             sequence._modules[following[0]] = nn.Identity()
         else:
             activation = None
-        sequence._modules[name] = FusedConv(convolution, activation)
+        sequence._modules[name] = FusedConv(convolution, kind, activation)
 
 
-def fuse_calls(module: nn.Module) -> None:
+def fuse_calls(module: nn.Module, kind: torch.dtype) -> None:
     """Replace convolutions below `module` by `FusedConv`, and residual blocks by `FusedBlock`."""
     for name, child in list(module.named_children()):
         if isinstance(child, (BasicBlock, Bottleneck)):
-            module._modules[name] = FusedBlock(child)
+            module._modules[name] = FusedBlock(child, kind)
         else:
-            fuse_calls(child)
+            fuse_calls(child, kind)
     if isinstance(module, nn.Sequential):
-        _fuse_sequence(module)
+        _fuse_sequence(module, kind)

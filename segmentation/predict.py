@@ -30,6 +30,7 @@ from segmentation.manifest import Manifest
 from segmentation.preprocess import InputRule, View, to_batch
 from segmentation.pspnet import NetworkConfig, ParsedMaps, PSPNet
 from segmentation.resample import Pixels, Rgb
+from segmentation.rounding import correct_biases
 
 MAX_MASK_PX = 512
 """Longest side of a stored class map."""
@@ -135,11 +136,12 @@ class Parser:
         # Exactly, then in the order of sums that other code has.
         self.memory = torch.contiguous_format if exact else torch.channels_last
         self.network = network.to(device, memory_format=self.memory)  # type: ignore[call-overload]
-        if self.fast and device.type == "cpu":
-            # Weights kept in bf16: autocast would convert them anew for every batch.
-            self.network.to(torch.bfloat16)
         if device.type == "cpu" and not exact:
-            speed_up(self.network)
+            # Weights kept in bf16: autocast would convert them anew for every batch.
+            kind = torch.bfloat16 if self.fast else torch.float32
+            if self.fast:
+                correct_biases(self.network, self.rule, kind)
+            speed_up(self.network, kind)
 
     @classmethod
     def load(
