@@ -53,7 +53,7 @@ class FusedConv(nn.Module):
 
     Args:
         convolution: with its batch norm folded, float32.
-        kind: type it will run in. The bias stays as it is: oneDNN adds it before it rounds.
+        kind: type it will run in. Its bias stays float32 unless summed: oneDNN adds it before rounding.
         activation: None, ReLU or ReLU6.
         summed: it will be called as `onto`, never as it is.
     """
@@ -81,6 +81,8 @@ class FusedConv(nn.Module):
         product = single and self.groups == 1 and weight.dtype == torch.bfloat16
         # Plain attributes: they must not be moved or converted as parameters are.
         self.bias = None if convolution.bias is None else convolution.bias.detach()
+        if self.bias is not None and summed:  # oneDNN's sums want all in one type
+            self.bias = self.bias.to(kind)
         self.packed: Tensor | None = None
         self.matrix: Tensor | None = None
         if product and not summed:

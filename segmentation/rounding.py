@@ -42,7 +42,8 @@ def correct_biases(network: nn.Module, rule: InputRule, kind: torch.dtype) -> No
 
     convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
     hooks = [module.register_forward_pre_hook(listen) for module in convolutions]
-    network(rule.normalise(_scenes()))
+    device = next(network.parameters()).device
+    network(rule.normalise(_scenes().to(device)))
     for hook in hooks:
         hook.remove()
     for convolution, mean in means.items():
