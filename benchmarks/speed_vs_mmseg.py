@@ -100,7 +100,7 @@ def both(args: argparse.Namespace, folder: Path) -> tuple[Answer, Answer]:
     rule = InferenceRule.from_json(manifest.inference)
     shape = NetworkConfig.from_json(manifest.network)
     runner = source.run(files, shape, args.labels, rule)
-    parser = Parser.load(path, "cpu")
+    parser = Parser.load(path, "cpu", bf16=False if args.own_float32 else None)
 
     def theirs(photo: Path) -> NDArray[np.integer[Any]]:
         kind = torch.autocast("cpu", torch.bfloat16) if args.their_bf16 else nullcontext()
@@ -138,6 +138,7 @@ def measure(args: argparse.Namespace, theirs: Answer, own: Answer) -> dict[str, 
         "network": args.network,
         "labels": args.labels,
         "their_type": "bfloat16 (autocast)" if args.their_bf16 else "float32",
+        "own_type": "float32" if args.own_float32 else "bfloat16",
         "threads": torch.get_num_threads(),
         "images": len(photos),
         "their_images_per_s": round(len(photos) / total[0], 3),
@@ -157,6 +158,7 @@ def main() -> int:
     parser.add_argument("--images", type=int, default=20)
     parser.add_argument("--labels", default="ade20k")
     parser.add_argument("--their-bf16", action="store_true", help="run theirs under bf16 autocast")
+    parser.add_argument("--own-float32", action="store_true", help="run ours in float32")
     parser.add_argument("--fit", type=Path, help="labelled pictures to fit the classifier to")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()

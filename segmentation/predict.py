@@ -107,7 +107,8 @@ class Parser:
         network: taken over, and changed for speed unless `exact`.
         whitening: projection of pooled features.
         device: where the network lives.
-        exact: compute in float32, even where bfloat16 is faster.
+        exact: compute in float32 and in the order of sums that other code has, to compare with it.
+        bf16: compute in bfloat16; None for where that is fast.
     """
 
     def __init__(
@@ -117,6 +118,7 @@ class Parser:
         whitening: Whitening,
         device: torch.device,
         exact: bool = False,
+        bf16: bool | None = None,
     ) -> None:
         self.manifest = manifest
         self.rule = InputRule.from_json(manifest.input)
@@ -125,7 +127,7 @@ class Parser:
         self._rules = [replace(self.rule, short_px=s, long_px=long) for s, long in sizes]
         self.whitening = whitening
         self.device = device
-        self.fast = has_fast_bf16(device) and not exact
+        self.fast = (has_fast_bf16(device) if bf16 is None else bf16) and not exact
         network.eval()
         if not exact:
             fuse_batch_norms(network)
@@ -148,6 +150,7 @@ class Parser:
         threads: int | None = None,
         whitening: Whitening | None = None,
         exact: bool = False,
+        bf16: bool | None = None,
     ) -> Parser:
         """Load verified weights.
 
@@ -157,6 +160,7 @@ class Parser:
             threads: compute threads of the process; None leaves torch's own choice.
             whitening: used instead of the one in the file, such as a release's own.
             exact: compute in float32 and with batch norms as they are, to compare with other code.
+            bf16: compute in bfloat16; None for where that is fast.
 
         Raises:
             WeightsError: missing, altered, or not fitting the network of the manifest.
@@ -191,7 +195,7 @@ class Parser:
                 f"{path.name}: its whitening takes {len(whitening.mean)} features, the network "
                 f"has {feature_width(network)}; fit it again."
             )
-        return cls(manifest, network, whitening, pick_device(device), exact)
+        return cls(manifest, network, whitening, pick_device(device), exact, bf16)
 
     # --- stages, in their order ---------------------------------------------------------------
 

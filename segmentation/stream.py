@@ -7,7 +7,7 @@ quick there, and what goes up again is each region's share of each cell.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any, NamedTuple
 
@@ -114,7 +114,7 @@ class Stream:
 
     def __call__(
         self, batches: Iterable[list[Prepared]]
-    ) -> Iterator[list[DevicePicture] | list[WholePicture]]:
+    ) -> Iterator[Sequence[DevicePicture | WholePicture]]:
         """The pictures of each batch (all of one bucket), in order.
 
         On CUDA a batch is handed out once the next one was launched.
