@@ -146,7 +146,11 @@ def composition_of(areas: Floats) -> Floats:
 
 def layout_of(mask: NDArray[np.uint8], classes: int) -> tuple[NDArray[np.int32], Floats]:
     """Non-zeros of the layout: sqrt of each class's occupancy of each of 8×8 cells, length 1."""
-    counts = _cell_counts((GRID, GRID), mask, classes)
+    return layout_from(_cell_counts((GRID, GRID), mask, classes))
+
+
+def layout_from(counts: NDArray[np.integer[Any]]) -> tuple[NDArray[np.int32], Floats]:
+    """The same from the pixels of each class in each cell, (64, classes)."""
     occupancy = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     values = np.where(occupancy >= MIN_OCCUPANCY, np.sqrt(occupancy), 0).astype(np.float32).ravel()
     indices = np.flatnonzero(values)
@@ -205,51 +209,83 @@ def segments_of(mask: NDArray[np.uint8]) -> Segments:
     return Segments(numbers, classes, corners)
 
 
-def _means(values: Floats, numbers: NDArray[np.int32], count: int) -> tuple[Floats, Floats]:
-    """Mean of a (gh, gw, F) map over each region, (R, F), and the regions' areas, (R,).
+def occupancy_of(numbers: NDArray[np.int32], count: int, grid: tuple[int, int]) -> Floats:
+    """Pixels of each region in each cell of a grid over the picture, float32 (R, cells)."""
+    return _cell_counts(grid, numbers, count).T.astype(np.float32)
+
+
+def _means(values: Floats, occupancy: Floats) -> Floats:
+    """Mean of a (gh, gw, F) map over each region, (R, F).
 
     Every pixel reads the cell it lies in, so the area-weighted sum of the means is exactly the mean
     over all pixels: what makes explanations add up.
     """
-    grid = (values.shape[0], values.shape[1])
-    occupancy = _cell_counts(grid, numbers, count).T.astype(np.float32)
-    pixels = occupancy.sum(1, keepdims=True)
-    means = (occupancy @ values.reshape(-1, values.shape[2])) / pixels
-    return means, (pixels[:, 0] / numbers.size).astype(np.float32)
+    means: Floats = (occupancy @ values.reshape(-1, values.shape[2])) / occupancy.sum(
+        1, keepdims=True
+    )
+    return means
 
 
 def describe(picture: ParsedPicture, classes: int, whitening: Whitening) -> Description:
     """Vectors and regions of one parsed picture (definitions: docs/architecture.md, "Vectors")."""
-    mask = picture.mask
-    areas: Floats = (np.bincount(mask.ravel(), minlength=classes) / mask.size).astype(np.float32)
-    segments = segments_of(mask)
+    segments = segments_of(picture.mask)
     count = len(segments.classes)
-    means, shares = _means(picture.features, segments.numbers, count)
-    confidences, _ = _means(picture.confidence[..., None], segments.numbers, count)
-    projected = whitening(means)
+
+    def mean(values: Floats) -> Floats:
+        grid = (values.shape[0], values.shape[1])
+        return _means(values, occupancy_of(segments.numbers, count, grid))
+
+    return assembled(
+        picture.mask,
+        segments,
+        whitening(mean(picture.features)),
+        mean(picture.confidence[..., None])[:, 0],
+        _cell_counts((GRID, GRID), picture.mask, classes),
+    )
+
+
+def assembled(
+    mask: NDArray[np.uint8],
+    segments: Segments,
+    projected: Floats,
+    confidences: Floats,
+    counts: NDArray[np.integer[Any]],
+) -> Description:
+    """A description from what was pooled, on whatever device.
+
+    Args:
+        mask: uint8 (h, w) class map.
+        segments: its regions, R of them.
+        projected: float32 (R, D), W (v − μ) of each region's mean features.
+        confidences: float32 (R,), mean probability of the predicted class.
+        counts: (64, classes), pixels of each class in each cell of the layout.
+    """
+    sizes = np.bincount(segments.numbers.ravel(), minlength=len(segments.classes))
+    shares = (sizes / mask.size).astype(np.float32)
+    areas: Floats = (counts.sum(0) / mask.size).astype(np.float32)
     context, context_norm = unit((shares[:, None] * projected).sum(0))
     regions = []
-    for number in range(count):
+    for number, box in enumerate(segments.boxes):
         vector, norm = unit(projected[number])
         regions.append(
             RegionDescription(
                 class_index=segments.classes[number],
                 area=float(shares[number]),
-                box=segments.boxes[number],
-                confidence=float(confidences[number, 0]),
+                box=box,
+                confidence=float(confidences[number]),
                 vector=vector,
                 norm=norm,
             )
         )
-    indices, values = layout_of(mask, classes)
+    indices, values = layout_from(counts)
     return Description(
         mask=mask,
-        confidence=float((shares * confidences[:, 0]).sum()),
+        confidence=float((shares * confidences).sum()),
         areas=areas,
         composition=composition_of(areas),
         layout_indices=indices,
         layout_values=values,
-        layout_width=GRID * GRID * classes,
+        layout_width=GRID * GRID * counts.shape[1],
         context=context,
         context_norm=context_norm,
         regions=regions,

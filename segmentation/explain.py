@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 
 from segmentation.describe import GRID, Description
+from segmentation.folded import FoldedPyramid
 from segmentation.predict import Parser
 
 Pixels = NDArray[np.uint8]
@@ -110,12 +111,16 @@ def _listening(network: Any) -> Iterator[dict[str, Tensor]]:
 
         hooks.append(module.register_forward_hook(keep))
 
-    def keep_last(_: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> None:
+    def keep_last(pyramid: Any, inputs: tuple[Tensor, ...], out: Tensor) -> None:
         heard["backbone"], heard["concatenated"] = inputs[0].detach(), out.detach()
+        if isinstance(pyramid, FoldedPyramid):  # its own output is the fused map already
+            levels, heard["concatenated"] = pyramid.stages(inputs[0].detach())
+            heard.update({f"pyramid-{n}": m for n, m in zip(pyramid.bins, levels, strict=True)})
 
     hooks.append(network.pyramid.register_forward_hook(keep_last))
-    for number, level in zip(network.pyramid.bins, network.pyramid.levels, strict=True):
-        listen(level, f"pyramid-{number}")
+    if not isinstance(network.pyramid, FoldedPyramid):
+        for number, level in zip(network.pyramid.bins, network.pyramid.levels, strict=True):
+            listen(level, f"pyramid-{number}")
     listen(network.fuse, "fused")
     try:
         yield heard

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -16,7 +16,8 @@ from torch.nn import functional as F
 
 from segmentation.describe import Description, Floats, ParsedPicture, Whitening, describe
 from segmentation.errors import DeviceOutOfMemory, WeightsError
-from segmentation.fused import fold_pyramid, fuse_batch_norms, speed_up
+from segmentation.folded import fold_pyramid, speed_up
+from segmentation.fused import fuse_batch_norms
 from segmentation.inference import (
     InferenceRule,
     joined,
@@ -29,12 +30,10 @@ from segmentation.manifest import Manifest
 from segmentation.preprocess import InputRule, View, to_batch
 from segmentation.pspnet import NetworkConfig, ParsedMaps, PSPNet
 from segmentation.resample import Pixels, Rgb
+from segmentation.rounding import correct_biases
 
 MAX_MASK_PX = 512
 """Longest side of a stored class map."""
-
-_CELLS_PER_CHUNK = 6_000_000
-"""Upsampled logits (pictures × classes × pixels) held at a time: 24 MB, whatever the batch."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,8 @@ class Parser:
         network: taken over, and changed for speed unless `exact`.
         whitening: projection of pooled features.
         device: where the network lives.
-        exact: compute in float32, even where bfloat16 is faster.
+        exact: compute in float32 and in the order of sums that other code has, to compare with it.
+        bf16: compute in bfloat16; None for where that is fast.
     """
 
     def __init__(
@@ -118,13 +118,14 @@ class Parser:
         whitening: Whitening,
         device: torch.device,
         exact: bool = False,
+        bf16: bool | None = None,
     ) -> None:
         self.manifest = manifest
         self.rule = InputRule.from_json(manifest.input)
         self.look_by(InferenceRule.from_json(manifest.inference))
         self.whitening = whitening
         self.device = device
-        self.fast = has_fast_bf16(device) and not exact
+        self.fast = (has_fast_bf16(device) if bf16 is None else bf16) and not exact
         network.eval()
         if not exact:
             fuse_batch_norms(network)
@@ -132,11 +133,12 @@ class Parser:
         # Exactly, then in the order of sums that other code has.
         self.memory = torch.contiguous_format if exact else torch.channels_last
         self.network = network.to(device, memory_format=self.memory)  # type: ignore[call-overload]
-        if self.fast and device.type == "cpu":
+        kind = torch.bfloat16 if self.fast else torch.float32
+        if self.fast:
+            correct_biases(self.network, self.rule, kind)
+        if not exact:
             # Weights kept in bf16: autocast would convert them anew for every batch.
-            self.network.to(torch.bfloat16)
-        if device.type == "cpu" and not exact:
-            speed_up(self.network)
+            speed_up(self.network, kind)
 
     @classmethod
     def load(
@@ -146,6 +148,7 @@ class Parser:
         threads: int | None = None,
         whitening: Whitening | None = None,
         exact: bool = False,
+        bf16: bool | None = None,
     ) -> Parser:
         """Load verified weights.
 
@@ -155,6 +158,7 @@ class Parser:
             threads: compute threads of the process; None leaves torch's own choice.
             whitening: used instead of the one in the file, such as a release's own.
             exact: compute in float32 and with batch norms as they are, to compare with other code.
+            bf16: compute in bfloat16; None for where that is fast.
 
         Raises:
             WeightsError: missing, altered, or not fitting the network of the manifest.
@@ -189,7 +193,7 @@ class Parser:
                 f"{path.name}: its whitening takes {len(whitening.mean)} features, the network "
                 f"has {feature_width(network)}; fit it again."
             )
-        return cls(manifest, network, whitening, pick_device(device), exact)
+        return cls(manifest, network, whitening, pick_device(device), exact, bf16)
 
     def look_by(self, inference: InferenceRule) -> None:
         """Ask the network by another rule from now on, such as at more sizes."""
@@ -218,15 +222,20 @@ class Parser:
         """Raw maps of the first views of pictures of one bucket, on the device."""
         return self._run(self._normalised([p.pixels for p in pictures]))
 
+    def input_of(self, pixels: Tensor) -> Tensor:
+        """(B, 3, H, W) on 0..255, on the device → what the network reads, in its type."""
+        batch = self.rule.normalise(pixels)
+        batch = batch.to(torch.bfloat16) if self.fast else batch
+        return batch.contiguous(memory_format=self.memory)
+
     def _normalised(self, pixels: list[Pixels]) -> Tensor:
         return self.rule.normalise(to_batch(pixels).to(self.device))
 
     def _run(self, batch: Tensor) -> ParsedMaps:
-        if self.fast and self.device.type == "cpu":
+        if self.fast:
             batch = batch.to(torch.bfloat16)
         batch = batch.contiguous(memory_format=self.memory)
-        autocast = self.fast and self.device.type == "cuda"
-        with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16, enabled=autocast):
+        with torch.inference_mode():
             maps: ParsedMaps = self.network(batch)
         return maps
 
@@ -236,8 +245,14 @@ class Parser:
         Raises:
             DeviceOutOfMemory: the batch is too large for the device.
         """
-        try:
+        with self.guarded(pictures):
             return self._infer(pictures)
+
+    @contextmanager
+    def guarded(self, pictures: list[Prepared]) -> Iterator[None]:
+        """Tell a device that is full from other errors."""
+        try:
+            yield
         except torch.OutOfMemoryError as error:
             torch.cuda.empty_cache()
             raise DeviceOutOfMemory(
@@ -252,18 +267,28 @@ class Parser:
         logits = maps.logits.float()
         confidence = logits.softmax(1).amax(1).cpu().numpy()
         features = self.pooled_features(maps)
-        if self.inference.upsample == "window":
-            masks = [self._class_map(one, p) for one, p in zip(logits, pictures, strict=True)]
-        else:
-            masks = self._class_maps(logits, [p.mask_size for p in pictures])
+        masks = [mask.cpu().numpy() for mask in self.class_maps(logits, pictures)]
         return [ParsedPicture(m, c, f) for m, c, f in zip(masks, confidence, features, strict=True)]
 
-    def _class_map(self, logits: Tensor, picture: Prepared) -> NDArray[np.uint8]:
-        """Class map of (C, h, w) through the network's input size, as most published networks do."""
-        upsample, size = self.network.upsample, picture.mask_size
-        mask = most_probable(logits, picture.bucket, size, self.inference, upsample)
-        found: NDArray[np.uint8] = mask.cpu().numpy()
-        return found
+    def class_maps(self, logits: Tensor, pictures: list[Prepared]) -> list[Tensor]:
+        """Class maps uint8 of logits float32 (B, C, h, w), on their device.
+
+        Most published networks come to the picture's size through that of the network's input.
+        """
+        rule, upsample, masks = self.inference, self.network.upsample, []
+        for one, picture in zip(logits, pictures, strict=True):
+            size = picture.mask_size
+            within = picture.bucket if rule.upsample == "window" else size
+            if logits.device.type == "cpu":
+                masks.append(most_probable(one, within, size, rule, upsample))
+                continue
+            # A GPU would have to be waited for to know which classes are possible.
+            wide = upsample(one[None], within)
+            if within != size:
+                corners = rule.align_corners
+                wide = F.interpolate(wide, size, mode="bilinear", align_corners=corners)
+            masks.append(wide[0].argmax(0).to(torch.uint8))
+        return masks
 
     def _infer_views(self, picture: Prepared) -> ParsedPicture:
         """One picture by an inference rule of windows, sizes or mirror images."""
@@ -306,32 +331,20 @@ class Parser:
         return self.network.upsample(logits, picture.mask_size)[0]
 
     def pooled_features(self, maps: ParsedMaps) -> Floats:
+        """`features_of` as float32 (B, h, w, F) on the CPU."""
+        return self.features_of(maps).float().cpu().numpy()
+
+    def features_of(self, maps: ParsedMaps) -> Tensor:
         """What pooling averages: the backbone's general map beside the fused map.
 
         The fused map is averaged to the general map's grid where its stride is smaller.
-        Returns float32 (B, h, w, F).
+        Returns (B, h, w, F) in the network's type, on its device, a copy.
         """
         assert maps.general is not None
         fused = maps.fused
         if fused.shape[-2:] != maps.general.shape[-2:]:
             fused = F.adaptive_avg_pool2d(fused, (maps.general.shape[2], maps.general.shape[3]))
-        joined = torch.cat([maps.general, fused], dim=1).permute(0, 2, 3, 1)
-        return joined.float().cpu().numpy()
-
-    def _class_maps(self, logits: Tensor, sizes: list[tuple[int, int]]) -> list[NDArray[np.uint8]]:
-        """Upsample the logits of each picture to its size and take the most probable class."""
-        masks: list[NDArray[np.uint8]] = []
-        position = 0
-        while position < len(sizes):
-            size = sizes[position]
-            most = max(1, _CELLS_PER_CHUNK // (logits.shape[1] * size[0] * size[1]))
-            end = position + 1
-            while end < len(sizes) and sizes[end] == size and end - position < most:
-                end += 1
-            full = self.network.upsample(logits[position:end], size)
-            masks.extend(full.argmax(1).to(torch.uint8).cpu().numpy())
-            position = end
-        return masks
+        return torch.cat([maps.general, fused], dim=1).permute(0, 2, 3, 1)
 
     def describe(self, parsed: ParsedPicture) -> Description:
         """Vectors and regions of one parsed picture; runs in any thread."""

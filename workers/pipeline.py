@@ -16,7 +16,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from django.conf import settings
@@ -33,6 +32,7 @@ from retrieval.releases import weights_of
 from segmentation.decode import decode
 from segmentation.errors import DeviceOutOfMemory, InputError
 from segmentation.predict import Parser, Prepared
+from segmentation.stream import DevicePicture, Stream, WholePicture
 
 log = logging.getLogger("paysage.worker")
 
@@ -68,10 +68,21 @@ def _parser(weights: str, sha256: str) -> Parser:
     return parser
 
 
+@lru_cache(maxsize=2)
+def _stream(weights: str, sha256: str) -> Stream:
+    return Stream(_parser(weights, sha256))
+
+
 def load_parser(release_id: int) -> Parser:
     """The network of a release; at most two are held."""
     release = Release.objects.get(pk=release_id)
     return _parser(weights_of(release), release.weights_sha256)
+
+
+def load_stream(release_id: int) -> Stream:
+    """The same, for batch after batch."""
+    release = Release.objects.get(pk=release_id)
+    return _stream(weights_of(release), release.weights_sha256)
 
 
 def read_original(row: queue.Claimed) -> bytes:
@@ -149,8 +160,8 @@ class Batch:
         """Wait for the decoded pictures, parse them by size, record; how many were recorded."""
         try:
             waiting: list[Future[queue.Found]] = []
-            for release_id, ready in self._buckets():
-                waiting += self._parse(load_parser(release_id), ready)
+            for release_id, groups in self._buckets().items():
+                waiting += self._parse(load_stream(release_id), groups)
             return queue.record(self.token, [future.result() for future in waiting])
         except DeviceOutOfMemory as error:
             queue.release(self.token, max(1, len(self.rows) // 2))
@@ -170,14 +181,17 @@ class Batch:
         except OperationalError as error:
             log.warning("release: %s; the lease will run out", error)
 
-    def _buckets(self) -> Iterator[tuple[int, list[Ready]]]:
+    def _buckets(self) -> dict[int, list[list[Ready]]]:
+        """By release, the decoded pictures in groups of one size."""
         groups: dict[tuple[int, tuple[int, int]], list[Ready]] = defaultdict(list)
         for row, future in self.futures:
             ready = self._result(row, future)
             if ready is not None:
                 groups[row.release_id, ready.prepared.bucket].append(ready)
+        found: dict[int, list[list[Ready]]] = defaultdict(list)
         for (release_id, _), ready_rows in groups.items():
-            yield release_id, ready_rows
+            found[release_id].append(ready_rows)
+        return found
 
     def _result(self, row: queue.Claimed, future: Future[Ready]) -> Ready | None:
         try:
@@ -195,15 +209,19 @@ class Batch:
             queue.finish(self.token, row, "failed", "analysis_error", repr(error)[:500])
         return None
 
-    def _parse(self, parser: Parser, ready: list[Ready]) -> list[Future[queue.Found]]:
-        parsed = parser.infer([one.prepared for one in ready])
+    def _parse(self, stream: Stream, groups: list[list[Ready]]) -> list[Future[queue.Found]]:
+        palette = stream.parser.manifest.palette
 
-        def found(one: Ready, picture: Any) -> queue.Found:
-            description = parser.describe(picture)
-            png = description.mask_png(parser.manifest.palette)
-            return queue.Found(one.row, description, png, one.thumbs)
+        def found(one: Ready, picture: DevicePicture | WholePicture) -> queue.Found:
+            description = picture.describe()
+            return queue.Found(one.row, description, description.mask_png(palette), one.thumbs)
 
-        return [self.pool.submit(found, one, p) for one, p in zip(ready, parsed, strict=True)]
+        parsed = stream([one.prepared for one in ready] for ready in groups)
+        return [
+            self.pool.submit(found, one, picture)
+            for ready, pictures in zip(groups, parsed, strict=True)
+            for one, picture in zip(ready, pictures, strict=True)
+        ]
 
 
 @contextmanager

@@ -7,17 +7,15 @@ import json
 import tempfile
 import time
 import uuid
-from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
-import torch
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from PIL import Image as Pillow
-from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from retrieval import search
@@ -28,9 +26,11 @@ from retrieval.models import Analysis, Descriptor, Image
 from retrieval.releases import weights_of
 from retrieval.services import create_collection, remove_images
 from retrieval.upload import store_upload
+from segmentation.backbones import BACKBONES
 from segmentation.decode import decode
-from segmentation.predict import Parser, Prepared
+from segmentation.predict import Parser
 from segmentation.scenes import render
+from segmentation.speed import batches_of, measure, random_parser
 from workers import api_benchmark, index_benchmark
 
 
@@ -51,49 +51,15 @@ def picture_files(count: int, folder: Path) -> list[Path]:
     return paths
 
 
-def matmul_gflops() -> float:
-    """Measured rate of a 2048³ matrix product, in bf16 where the network runs in bf16."""
-    kind = torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
-    a, b = (torch.randn(2048, 2048, dtype=kind) for _ in range(2))
-    for _ in range(2):
-        a @ b
-    started = time.perf_counter()
-    for _ in range(8):
-        a @ b
-    return 8 * 2 * 2048**3 / (time.perf_counter() - started) / 1e9
+def measure_model(parser: Parser, paths: list[Path], batch: int, rounds: int = 0) -> dict[str, Any]:
+    """The network on decoded pictures beside the machine's matrix product, in one run."""
+    batches = batches_of(parser, map(decode, paths), batch)
 
+    def progress(numbers: list[int]) -> Iterable[int]:
+        found: Iterable[int] = tqdm(numbers, "model", mininterval=1)
+        return found
 
-def prepared_batches(parser: Parser, paths: list[Path], size: int) -> list[list[Prepared]]:
-    """Decoded and resized pictures in batches of one size each."""
-    buckets: dict[tuple[int, int], list[Prepared]] = defaultdict(list)
-    for path in paths:
-        prepared = parser.prepare(decode(path))
-        buckets[prepared.bucket].append(prepared)
-    return [group[i : i + size] for group in buckets.values() for i in range(0, len(group), size)]
-
-
-def measure_model(parser: Parser, paths: list[Path]) -> dict[str, float]:
-    """The network with its describing, from decoded pictures, one batch after the other."""
-    batches = prepared_batches(parser, paths, settings.BATCH)
-    images = sum(map(len, batches))
-    with FlopCounterMode(display=False) as counter:
-        parser.forward(batches[0][:1])
-    flop = counter.get_total_flops()
-    parser.parse(batches[0])
-    started = time.perf_counter()
-    for batch in tqdm(batches, "model", mininterval=1):
-        parser.parse(batch)
-    seconds = time.perf_counter() - started
-    rate, matmul = images / seconds, matmul_gflops()
-    return {
-        "images": images,
-        "images_per_s": round(rate, 2),
-        "ms_per_image": round(1000 / rate, 2),
-        "gflop_per_image": round(flop / 1e9, 2),
-        "achieved_gflops": round(rate * flop / 1e9, 1),
-        "matmul_gflops": round(matmul, 1),
-        "ratio_to_matmul": round(rate * flop / 1e9 / matmul, 3),
-    }
+    return measure(parser, batches, rounds, progress).to_json()
 
 
 def _worker_rss() -> float:
@@ -186,6 +152,10 @@ class Command(BaseCommand):
         parser.add_argument(
             "--sources", type=int, default=600, help="index: pictures resampled from"
         )
+        parser.add_argument("--backbone", choices=BACKBONES, help="model: random weights, stride 8")
+        parser.add_argument("--size", type=int, default=473, help="model: sides for --backbone, px")
+        parser.add_argument("--batch", type=int, default=settings.BATCH, help="model: at a time")
+        parser.add_argument("--rounds", type=int, default=0, help="model: 0 for each batch once")
         parser.add_argument("--queries", type=int, default=200)
         parser.add_argument("--json", action="store_true")
 
@@ -199,6 +169,8 @@ class Command(BaseCommand):
             result = index_benchmark.measure(
                 images, min(queries, 50), options["regions"], options["sources"]
             )
+        elif options["backbone"]:
+            result = self._random(options)
         else:
             release = prepare()
             with tempfile.TemporaryDirectory() as folder:
@@ -206,10 +178,17 @@ class Command(BaseCommand):
                 if what == "ingest":
                     result = {"ingest": measure_ingest(paths)}
                 parser = Parser.load(weights_of(release), settings.DEVICE)
-                model = measure_model(parser, paths[:400])
+                model = measure_model(parser, paths[:400], options["batch"])
                 if what == "ingest":
                     ratio = result["ingest"]["images_per_s"] / model["images_per_s"]
                     result |= {"model": model, "ratio": round(ratio, 3)}
                 else:
                     result = model
         self.stdout.write(json.dumps(result) if options["json"] else json.dumps(result, indent=1))
+
+    def _random(self, options: dict[str, Any]) -> dict[str, Any]:
+        """A published network's speed, whatever is installed."""
+        with tempfile.TemporaryDirectory() as folder:
+            paths = picture_files(options["batch"] * 2, Path(folder))
+            parser = random_parser(options["backbone"], options["size"], settings.DEVICE)
+            return measure_model(parser, paths, options["batch"], options["rounds"] or 8)
