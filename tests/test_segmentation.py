@@ -22,10 +22,9 @@ from segmentation.labels import STARTER
 from segmentation.manifest import Manifest
 from segmentation.metrics import Confusion
 from segmentation.predict import Parser
-from segmentation.preprocess import InputRule
 from segmentation.pspnet import NetworkConfig, PSPNet
 from segmentation.scenes import KINDS, render
-from segmentation.training import Schedule, TrainConfig, Trainer, load_config
+from segmentation.training import load_config
 from segmentation.whiten import fit_whitening
 from tests.conftest import ROOT, scene
 
@@ -158,28 +157,6 @@ def labelled(folder: Path, count: int) -> None:
         scene = render(seed, size=(96, 72))
         Image.fromarray(scene.image).save(folder / f"{seed}.jpg")
         Image.fromarray(scene.mask).save(folder / f"{seed}.png")
-
-
-def test_training_learns_and_resumes_after_a_kill(tmp_path):
-    labelled(tmp_path / "data/train", 8)
-    labelled(tmp_path / "data/val", 2)
-    config = TrainConfig(
-        "starter",
-        NetworkConfig("resnet18", len(STARTER), output_stride=16, width=32),
-        ["train"],
-        ["val"],
-        augmentation=Augmentation(crop_px=64),
-        input=InputRule(64, 128, 32),
-        schedule=Schedule(epochs=3, frozen_epochs=0, batch=4, head_rate=0.02, backbone_rate=0.02),
-    )
-    first = Trainer(config, tmp_path / "data", tmp_path / "run")
-    rows = [next(first.epochs())]
-    again = Trainer(config, tmp_path / "data", tmp_path / "run")  # as after a kill
-    assert again.epoch == 1
-    rows += list(again.epochs())
-    assert [row["epoch"] for row in rows] == [1, 2, 3] and rows[-1]["loss"] < rows[0]["loss"]
-    assert (tmp_path / "run/best.safetensors").exists()
-    assert "miou" in (tmp_path / "run/log.csv").read_text()
 
 
 def test_wrong_data_and_settings_are_named(tmp_path):
