@@ -40,6 +40,7 @@ class Speed:
         network: backbone and output stride.
         kind: "bfloat16" or "float32".
         device, threads: where; compute threads of a CPU.
+        clock: "wall", or "processor" with a single thread of a CPU.
         batch: most pictures in one forward pass.
         sizes: (height, width) in pixels of the network's inputs.
         images: pictures that were timed.
@@ -58,6 +59,7 @@ class Speed:
     kind: str
     device: str
     threads: int
+    clock: str
     batch: int
     sizes: list[tuple[int, int]]
     images: int
@@ -144,10 +146,15 @@ def batches_of(parser: Parser, images: Iterable[Rgb], size: int) -> list[list[Pr
 
 
 class _Clock:
-    """Seconds that work on a device takes, its queue waited for."""
+    """Seconds that work on a device takes, its queue waited for.
+
+    With one thread on a CPU it is the processor's time, which other programs hardly change.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
+        self.alone = device.type == "cpu" and torch.get_num_threads() == 1
+        self._now = time.process_time if self.alone else time.perf_counter
 
     def _wait(self) -> None:
         if self.device.type == "cuda":
@@ -155,10 +162,10 @@ class _Clock:
 
     def __call__(self, work: Callable[[], object]) -> float:
         self._wait()
-        started = time.perf_counter()
+        started = self._now()
         work()
         self._wait()
-        return time.perf_counter() - started
+        return self._now() - started
 
 
 class _Matmul:
@@ -221,6 +228,7 @@ def measure(
         kind=str(kind).removeprefix("torch."),
         device=torch.cuda.get_device_name(parser.device) if parser.device.type == "cuda" else "cpu",
         threads=torch.get_num_threads(),
+        clock="processor" if clock.alone else "wall",
         batch=max(map(len, batches)),
         sizes=sorted({batch[0].bucket for batch in batches}),
         images=images,

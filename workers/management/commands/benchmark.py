@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import psutil
+import torch
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from PIL import Image as Pillow
@@ -155,6 +156,7 @@ class Command(BaseCommand):
         parser.add_argument("--backbone", choices=BACKBONES, help="model: random weights, stride 8")
         parser.add_argument("--size", type=int, default=473, help="model: sides for --backbone, px")
         parser.add_argument("--batch", type=int, default=settings.BATCH, help="model: at a time")
+        parser.add_argument("--threads", type=int, default=0, help="model: 0 for torch's choice")
         parser.add_argument("--rounds", type=int, default=0, help="model: 0 for each batch once")
         parser.add_argument("--queries", type=int, default=200)
         parser.add_argument("--json", action="store_true")
@@ -170,6 +172,8 @@ class Command(BaseCommand):
                 images, min(queries, 50), options["regions"], options["sources"]
             )
         elif options["backbone"]:
+            if options["threads"]:
+                torch.set_num_threads(options["threads"])
             result = self._random(options)
         else:
             release = prepare()
