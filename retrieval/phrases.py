@@ -56,6 +56,7 @@ MESSAGES = (
     gettext_noop("Only its owner may delete a collection."),
     gettext_noop("Parsing this picture ended its worker {} times."),
     gettext_noop("Parts are sent as {}."),
+    gettext_noop("Say which label set the checkpoint has: --labels."),
     gettext_noop("Send the picture as the form field `file`."),
     gettext_noop("Something went wrong here; the log has it under the request's id."),
     gettext_noop("Sorting by area needs a class."),

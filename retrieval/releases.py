@@ -7,7 +7,8 @@ the one or the other and never a half-filled one.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import shutil
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +50,36 @@ def register(manifest: Manifest) -> Release:
     Weights outside the shipped folder are referred to by their manifest's path.
     """
     if Release.objects.filter(name=manifest.name).exists():
-        raise StateConflict(
-            f"A release named {manifest.name!r} is there already; import it under another."
-        )
+        raise taken(manifest.name)
     return register_release(manifest, Release.State.FILLING)
+
+
+def adopt(path: Path, name: str | None = None) -> Release:
+    """Weights that a training run was exported to become a release; they are copied, by their name.
+
+    Args:
+        path: manifest, its weights beside it.
+        name: of the release, when not the manifest's.
+
+    Raises:
+        WeightsError: no manifest, or the weights are missing or altered.
+        StateConflict: a release of the name is there.
+    """
+    found = Manifest.load(path)
+    weights = found.verify_weights()
+    folder, name = weights_folder(), name or check_name(found.name)
+    own = replace(found, name=name, weights_file=f"{name}.safetensors", folder=folder)
+    if Release.objects.filter(name=name).exists():
+        raise taken(name)
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(weights, own.weights_path)
+    own.save(folder)
+    return register(own)
+
+
+def taken(name: str) -> StateConflict:
+    """The refusal of a release's name that exists."""
+    return StateConflict(f"A release named {name!r} is there already; import it under another.")
 
 
 # --- filling -------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""`python -m segmentation train|export|evaluate|predict|explain|import`."""
+"""`python -m segmentation train|blend|export|evaluate|predict|explain|import`."""
 
 from __future__ import annotations
 
@@ -20,6 +20,15 @@ def _train(args: argparse.Namespace) -> dict[str, Any]:
     for row in trainer.epochs():
         print(json.dumps(row), file=sys.stderr)
     return {"run": str(args.run), "epochs": trainer.epoch, "best_miou": round(trainer.best, 4)}
+
+
+def _blend(args: argparse.Namespace) -> dict[str, Any]:
+    from segmentation.training import load_config
+    from segmentation.training.best import blend
+
+    runs = (args.first, args.second)
+    found = blend(load_config(args.config), args.data, runs, args.share, args.run)
+    return {"run": str(args.run), "share": args.share, "miou": round(found.miou, 4)}
 
 
 def _export(args: argparse.Namespace) -> dict[str, Any]:
@@ -166,6 +175,14 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("config", type=Path)
     sub.add_argument("--data", type=Path, required=True, help="folder of the labelled sets")
     sub.add_argument("--run", type=Path, required=True, help="folder of the run; see docs")
+
+    sub = command("blend", _blend, "a network between a run and one that went on from it")
+    sub.add_argument("config", type=Path)
+    sub.add_argument("first", type=Path, help="folder of the first run: its best weights")
+    sub.add_argument("second", type=Path, help="folder of the second run: its last weights")
+    sub.add_argument("--share", type=float, required=True, help="of the second, 0 to 1")
+    sub.add_argument("--data", type=Path, required=True, help="folder of the labelled sets")
+    sub.add_argument("--run", type=Path, required=True, help="folder that becomes a run's")
 
     sub = command("export", _export, "make a run's best state into weights with a manifest")
     sub.add_argument("run", type=Path)

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test import Client
 from PIL import Image as Pillow
@@ -208,3 +208,23 @@ def test_the_command_lists_and_fits(world, capsys):
     assert Manifest.load(releases.weights_of(once)).weights_sha256 == once.weights_sha256
     digest = once.weights_sha256
     assert fit(fitted, sample=50, width=16).weights_sha256 == digest, "the same seed, the same fit"
+
+
+def test_exported_weights_become_a_release_of_their_own(collection, tmp_path):
+    starter = Manifest.load("starter")
+    shutil.copy(starter.weights_path, tmp_path)
+    mine = replace(starter, name="mine").save(tmp_path)
+    call_command("release", "import", str(mine))
+    release = Release.objects.get(name="mine")
+    own = Manifest.load(releases.weights_of(release))
+    assert release.state == "filling" and own.folder == releases.weights_folder()
+    assert own.verify_weights().name == "mine.safetensors"
+    with pytest.raises(CommandError, match="'mine' is there already"):
+        call_command("release", "import", str(mine))
+    call_command("release", "import", str(mine), "--name=other")
+    (tmp_path / starter.weights_file).write_bytes(b"altered")
+    with pytest.raises(CommandError, match=r"starter\.safetensors"):
+        call_command("release", "import", str(mine), "--name=third")
+    with pytest.raises(CommandError, match="--labels"):
+        call_command("release", "import", "some.pth")
+    assert set(Release.objects.values_list("name", flat=True)) == {"starter", "mine", "other"}

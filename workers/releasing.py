@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from retrieval import releases
-from retrieval.errors import NotFound
+from retrieval.errors import FieldInvalid, NotFound
 from retrieval.models import Collection, Release
 from segmentation.manifest import Manifest
 
@@ -32,7 +32,7 @@ def import_file(
     progress: Progress,
     *,
     file: str,
-    labels: str,
+    labels: str | None = None,
     name: str | None = None,
     decoder: str | None = None,
     layout: str = "auto",
@@ -40,9 +40,17 @@ def import_file(
 ) -> Release:
     """A checkpoint file of anybody's becomes a release that waits to be filled.
 
+    A `.json` is the manifest of weights that `python -m segmentation export` made: they are copied,
+    and say themselves what their classes are.
+
     Raises:
-        CheckpointError, StateConflict, FieldInvalid: as the importer and `releases.register`.
+        CheckpointError, WeightsError, StateConflict, FieldInvalid: as the importer and
+            `releases.register`, or `labels` is missing for a checkpoint.
     """
+    if file.endswith(".json"):
+        return releases.adopt(Path(file), releases.check_name(name) if name else None)
+    if labels is None:
+        raise FieldInvalid("Say which label set the checkpoint has: --labels.", field="labels")
     from segmentation.checkpoints import import_checkpoint
 
     progress("reading the checkpoint", 0, None)

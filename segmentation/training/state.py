@@ -109,6 +109,22 @@ def save_best(run: Path, network: PSPNet, figures: dict[str, Any]) -> None:
     written(run / FIGURES, lambda path: path.write_text(json.dumps(figures, indent=1)))
 
 
+def load_best(run: Path) -> dict[str, Tensor]:
+    """Weights of a run's best epoch; CheckpointError when there are none."""
+    return read_checkpoint(run / BEST).state
+
+
+def load_last(run: Path) -> dict[str, Tensor]:
+    """Weights after a run's last epoch; CheckpointError when there are none."""
+    try:
+        found: dict[str, Tensor] = torch.load(
+            run / CHECKPOINT, weights_only=True, map_location="cpu"
+        )["network"]
+    except Exception as error:  # see `load_checkpoint`
+        raise CheckpointError(f"{run / CHECKPOINT} cannot be read ({error})") from error
+    return found
+
+
 def load_start(network: PSPNet, path: Path) -> tuple[int, int]:
     """Take over the weights of a whole network where names and shapes agree.
 

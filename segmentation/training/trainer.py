@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,13 @@ from segmentation.backbones import freeze_batch_norm, load_pretrained
 from segmentation.checkpoints.reading import read_checkpoint
 from segmentation.datasets import ClassMap, LabelledPictures, Rgb, TrainingSet, open_pictures
 from segmentation.drawing.contact import Prediction
-from segmentation.drawing.run import draw_best, draw_history
+from segmentation.drawing.run import draw_history
 from segmentation.errors import ConfigError, DatasetError, TrainingDiverged
 from segmentation.metrics import Confusion
 from segmentation.predict import has_fast_bf16, pick_device
 from segmentation.pspnet import PSPNet
 from segmentation.training import state
+from segmentation.training.best import keep_best
 from segmentation.training.config import TrainConfig
 from segmentation.training.losses import class_weights, parse_loss
 from segmentation.training.progress import Progress
@@ -206,24 +206,6 @@ class Trainer:
             raise DatasetError(f"no pixel of the val parts {self.config.val} is labelled")
         return confusion, shown
 
-    def _keep_best(self, confusion: Confusion, shown: list[Prediction]) -> None:
-        self.best = confusion.miou
-        labels = self.config.labels
-        figures = {
-            "epoch": self.epoch,
-            "miou": confusion.miou,
-            "pixel_accuracy": confusion.pixel_accuracy,
-            "per_class": dict(zip(labels.classes, confusion.iou.tolist(), strict=True)),
-            "network": self.network.config.to_json(),
-            "input": self.config.input.to_json(),
-            "label_set": labels.name,
-            "labels": asdict(labels),
-            "schedule": asdict(self.config.schedule),
-            "augmentation": asdict(self.config.augmentation),
-        }
-        state.save_best(self.run, self.network, figures)
-        draw_best(self.run, confusion, shown, labels)
-
     def _finish_epoch(self, loss: float) -> dict[str, Any]:
         """Evaluate where it is due; the log's row without its times."""
         schedule = self.config.schedule
@@ -234,7 +216,8 @@ class Trainer:
             row["miou"] = round(confusion.miou, 4)
             row["pixel_accuracy"] = round(confusion.pixel_accuracy, 4)
             if confusion.miou > self.best:
-                self._keep_best(confusion, shown)
+                self.best = confusion.miou
+                keep_best(self.run, self.config, self.network, self.epoch, confusion, shown)
         return row
 
     def _state(self) -> dict[str, Any]:

@@ -83,7 +83,7 @@ class Command(BaseCommand):
         command("list", _list, "all releases, how far each is filled")
         sub = command("import", releasing.import_file, "a checkpoint file; never executed")
         sub.add_argument("file")
-        sub.add_argument("--labels", required=True)
+        sub.add_argument("--labels", help="needed but for the .json of exported weights")
         sub.add_argument("--name")
         sub.add_argument("--decoder")
         sub.add_argument("--layout", default="auto")
