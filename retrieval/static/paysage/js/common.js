@@ -39,7 +39,12 @@ export async function ask(url, { method = "GET", body, headers = {}, signal } = 
     throw new Error(t("The connection was lost."));
   }
   let found = null;
-  try { found = await answer.json(); } catch { /* no body, or a proxy's page */ }
+  try {
+    found = await answer.json();
+  } catch (error) {
+    if (error.name === "AbortError") throw error; // given up between head and body
+    // otherwise no body, or a proxy's page
+  }
   if (!answer.ok) {
     const failure = new Error(found?.error?.message ?? t("The server answered %s.", answer.status));
     failure.status = answer.status;
