@@ -6,6 +6,7 @@ import pytest
 from django.test import Client
 
 from retrieval import search, services
+from retrieval.counts import counts_since
 from retrieval.models import Release, SemanticClass
 from retrieval.search import words
 from tests.search_world import world_fixture  # noqa: F401
@@ -106,3 +107,17 @@ def test_rest_gives_chips_and_unused_words(world):
     assert answer["unused"] == ["misty"] and answer["query"]["classes"][1]["max"] == 0.005
     posted = client.post("/api/v1/searches/words", {"text": "sky"}, content_type="application/json")
     assert posted.json()["classes"][0]["text"] == "sky"
+
+
+def test_searches_are_counted_by_day_but_not_their_further_pages(world):
+    client = Client()
+    client.force_login(world["ada"])
+
+    def ask(**query) -> dict:
+        return client.post("/api/v1/searches", query, content_type="application/json").json()
+
+    first = ask(limit=2)
+    assert first["cursor"]
+    ask(limit=2, cursor=first["cursor"])
+    ask(limit=0)  # refused
+    assert sum(counts_since("searches", 1).values()) == 1

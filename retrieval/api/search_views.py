@@ -18,6 +18,7 @@ from retrieval import search, selectors, services
 from retrieval.api import serializers as shapes
 from retrieval.api.base import form_of
 from retrieval.api.query_shapes import QueryShape, Waiting
+from retrieval.counts import count
 from retrieval.errors import FieldInvalid, FileRequired, NotFound, RetrievalError
 from retrieval.models import Image
 from retrieval.upload import active_release
@@ -37,6 +38,15 @@ def await_analysis(image: Image, wait_s: float) -> str:
         time.sleep(0.05)
 
 
+def answered(payload: Any, user: Any) -> dict[str, Any]:
+    """The answer of a query; the first page of each is counted for the admin's chart."""
+    query = search.parse(payload, release=active_release())
+    found = search.run(query, user)
+    if not query.cursor:
+        count("searches")
+    return shapes.answer_json(found)
+
+
 def search_with(image: Image, user: Any, wait_s: float) -> dict[str, Any] | None:
     """The answer of a search with an uploaded picture, or None while it is not parsed."""
     state = await_analysis(image, wait_s)
@@ -49,7 +59,7 @@ def search_with(image: Image, user: Any, wait_s: float) -> dict[str, Any] | None
         raise error
     payload = dict(image.metadata.get("query") or {})
     payload["like"] = [*payload.get("like", []), {"image": str(image.pk)}]
-    return shapes.answer_json(search.run(search.parse(payload, release=active_release()), user))
+    return answered(payload, user)
 
 
 def _wait(request: Request) -> float:
@@ -93,13 +103,10 @@ class SearchesView(APIView):
         operation_id="search",
     )
     def post(self, request: Request) -> Response:
-        release = active_release()
         if not request.content_type.startswith("multipart/"):
-            payload = request.data
-            query = search.parse(payload, release=release)
-            return Response(shapes.answer_json(search.run(query, request.user)))
+            return Response(answered(request.data, request.user))
         payload = self._form_query(request)
-        search.parse(payload, release=release)
+        search.parse(payload, release=active_release())  # refused before anything is stored
         file = request.FILES.get("file")
         if file is None:
             raise FileRequired("Send the picture as the form field `file`.", field="file")
