@@ -1,6 +1,6 @@
 """What the pyramid, the stride and the auxiliary loss are worth: mIoU of small networks on one protocol.
 
-    python benchmarks/ablation.py --data ../shared/data/segmentation --out docs/ablation.json
+    python benchmarks/ablation.py --data ../shared/data/segmentation --out benchmarks/results/ablation.json
 
 PSPNet on the ImageNet MobileNetV2, without the detail head. So that all of it fits into minutes of two
 cores, the backbone's early blocks are frozen and run once: each training picture gives one random crop

@@ -1,6 +1,7 @@
 """What depth and input size cost: images/s, GFLOP and memory of PSPNets of stride 8, one CPU thread.
 
-    python benchmarks/cost.py --photos ../shared/data/photos --out docs/cost.json
+    python benchmarks/cost.py --photos ../shared/data/photos --out benchmarks/results/cost.json
+    python benchmarks/cost.py --photos ../shared/data/photos --out benchmarks/results/cost-starter.json --starter
 
 Each network runs in a process of its own, so that the peak of its memory is its own. One thread and
 the processor's time are used, which other programs on the machine change little; rounds of matrix
@@ -22,6 +23,14 @@ CASES = (
     *((backbone, 473) for backbone in DEPTHS),
     *((backbone, side) for backbone in ("mobilenet_v2", "resnet50") for side in (256, 320, 713)),
 )
+SHAPES: tuple[dict[str, Any], ...] = (
+    {"bins": (), "output_stride": 16},
+    {"bins": (1,), "output_stride": 16},
+    {"bins": (1, 2, 3, 6), "output_stride": 16},
+    {"bins": (1, 2, 3, 6), "output_stride": 8},
+)
+"""The starter network's backbone with what ablation.py varies; an auxiliary loss costs nothing here."""
+
 KEPT = (
     "kind",
     "images_per_s",
@@ -32,7 +41,9 @@ KEPT = (
 )
 
 
-def one(backbone: str, side: int, photos: Path, rounds: int) -> dict[str, Any]:
+def one(
+    backbone: str, side: int, photos: Path, rounds: int, shape: dict[str, Any]
+) -> dict[str, Any]:
     """One case, measured in this process."""
     import torch
 
@@ -41,7 +52,7 @@ def one(backbone: str, side: int, photos: Path, rounds: int) -> dict[str, Any]:
     from segmentation.speed import batches_of, measure, random_parser
 
     torch.set_num_threads(1)
-    parser = random_parser(backbone, side, "cpu")
+    parser = random_parser(backbone, side, "cpu", **shape)
     before_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     images = map(decode, sorted(photos.glob("*.jpg"))[:rounds])
     found = measure(parser, batches_of(parser, images, 1), rounds).to_json()
@@ -51,6 +62,7 @@ def one(backbone: str, side: int, photos: Path, rounds: int) -> dict[str, Any]:
     return {
         "backbone": backbone,
         "side_px": side,
+        **shape,
         "parameters_m": round(parameters / 1e6, 1),
         **{key: found[key] for key in KEPT},
         "peak_mb": round(peak_mb),
@@ -63,14 +75,19 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--rounds", type=int, default=6)
-    parser.add_argument("--case", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--starter", action="store_true", help="what ablation.py varies, at 320 px")
+    parser.add_argument("--case", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.case:
-        print(json.dumps(one(args.case[0], int(args.case[1]), args.photos, args.rounds)))
+        backbone, side, shape = args.case[0], int(args.case[1]), json.loads(args.case[2])
+        if "bins" in shape:
+            shape["bins"] = tuple(shape["bins"])
+        print(json.dumps(one(backbone, side, args.photos, args.rounds, shape)))
         return
     rows = []
-    for backbone, side in CASES:
-        command = [sys.executable, *sys.argv, "--case", backbone, str(side)]
+    shapes = [("mobilenet_v2", 320, shape) for shape in SHAPES]
+    for backbone, side, shape in shapes if args.starter else [(*case, {}) for case in CASES]:
+        command = [sys.executable, *sys.argv, "--case", backbone, str(side), json.dumps(shape)]
         ran = subprocess.run(command, check=True, capture_output=True, text=True)
         rows.append(json.loads(ran.stdout.splitlines()[-1]))
         print(ran.stdout.splitlines()[-1], flush=True)

@@ -1,6 +1,6 @@
 """The picture of docs/training.md from what ablation.py and cost.py measured.
 
-python benchmarks/draw_costs.py --ablation docs/ablation.json --cost docs/cost.json --out docs/images/cost.png
+python benchmarks/draw_costs.py --ablation benchmarks/results/ablation.json --cost benchmarks/results/cost.json --out docs/images/cost.png
 """
 
 from __future__ import annotations

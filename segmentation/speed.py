@@ -113,16 +113,19 @@ def _flop(parser: Parser, picture: Prepared) -> tuple[int, int]:
     return published, published - saved
 
 
-def random_parser(backbone: str, size: int, device: str = "auto", classes: int = 150) -> Parser:
+def random_parser(
+    backbone: str, size: int, device: str = "auto", classes: int = 150, **shape: Any
+) -> Parser:
     """A PSPNet of stride 8 with random weights: its speed is that of a trained one.
 
     Args:
         backbone: one of `segmentation.backbones.BACKBONES`.
         size: sides in pixels of what the network sees; pictures are bent to a square.
+        shape: other settings of `NetworkConfig`, such as `bins`.
     """
     stem = (32, 32, 64) if backbone.startswith("resnet") else None
     torch.manual_seed(0)
-    network = PSPNet(NetworkConfig(backbone, classes, stem=stem, aux=False))
+    network = PSPNet(NetworkConfig(backbone, classes, stem=stem, aux=False, **shape))
     rule = InputRule(size, size, size, filter="opencv", rounding="nearest")
     names = tuple(f"class {number}" for number in range(classes))
     manifest = replace(
