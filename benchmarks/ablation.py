@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -117,8 +117,11 @@ def run_blocks(backbone: MobileNetV2, x: Tensor, first: int, last: int) -> tuple
 
 
 @torch.inference_mode()
-def keep_maps(data: Path, pretrained: dict[str, Tensor], stride: int, first: int) -> Kept:
+def keep_maps(
+    data: Path, pretrained: dict[str, Tensor], stride: int, first: int, crop_px: int
+) -> Kept:
     """Run every crop and val picture through the blocks before `first`."""
+    crop = replace(CROP, crop_px=crop_px)
     backbone = MobileNetV2(stride, branch_at=None)
     load_pretrained(backbone, pretrained)
     backbone.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -132,7 +135,7 @@ def keep_maps(data: Path, pretrained: dict[str, Tensor], stride: int, first: int
     pairs = [pair for name in SETS for pair in find_pairs(data / name / "train")]
     rng = np.random.default_rng(0)
     for start in tqdm(range(0, len(pairs), 8), f"maps at stride {stride}", mininterval=10):
-        drawn = [augment(*read_pair(p, len(STARTER)), CROP, rng) for p in pairs[start : start + 8]]
+        drawn = [augment(*read_pair(p, len(STARTER)), crop, rng) for p in pairs[start : start + 8]]
         images = [np.ascontiguousarray(image) for image, _ in drawn]
         labels = torch.from_numpy(np.stack([mask for _, mask in drawn]))
         mirrored = [np.ascontiguousarray(image[:, ::-1]) for image in images]
@@ -239,6 +242,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--crop-px", type=int, default=CROP.crop_px, help="val stays at 256 px")
+    parser.add_argument("--variants", type=int, default=len(VARIANTS), help="only the first ones")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -246,15 +251,16 @@ def main() -> None:
     pretrained = load_file(weights)
     rows: list[dict[str, Any]] = json.loads(args.out.read_text()) if args.out.exists() else []
     held: tuple[tuple[int, int], Kept] | None = None
-    for variant in VARIANTS:
-        key = {**asdict(variant), "bins": list(variant.bins), "epochs": args.epochs}
-        if any(key.items() <= row.items() for row in rows):
+    crop = {"crop_px": args.crop_px}
+    for variant in VARIANTS[: args.variants]:
+        key = {**asdict(variant), "bins": list(variant.bins), "epochs": args.epochs, **crop}
+        if any(key.items() <= {"crop_px": CROP.crop_px, **row}.items() for row in rows):
             continue
         where = (variant.output_stride, variant.first_block)
         if held is None or held[0] != where:
             held = None  # free the old maps before the new ones are made
-            held = (where, keep_maps(args.data, pretrained, *where))
-        rows.append(measured(variant, pretrained, held[1], args.epochs))
+            held = (where, keep_maps(args.data, pretrained, *where, args.crop_px))
+        rows.append({**measured(variant, pretrained, held[1], args.epochs), **crop})
         print(json.dumps(rows[-1]), flush=True)
         args.out.write_text(json.dumps(rows, indent=1) + "\n")
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +19,14 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from segmentation.__main__ import main
 from segmentation.datasets import Augmentation, open_pictures
 from segmentation.errors import ConfigError, DatasetError, TrainingDiverged
 from segmentation.labels import LABEL_SETS, STARTER
 from segmentation.preprocess import InputRule
 from segmentation.pspnet import NetworkConfig
 from segmentation.scenes import render
-from segmentation.training import Schedule, TrainConfig, Trainer, load_config
+from segmentation.training import Schedule, TrainConfig, Trainer, load_config, state
 from segmentation.training.config import Loading
 from segmentation.training.losses import class_weights, parse_loss
 
@@ -78,7 +81,8 @@ def test_a_run_learns_and_shows_itself(data, tmp_path):
         logged = list(csv.DictReader(file))
     assert [float(row["loss"]) for row in logged] == [row["loss"] for row in rows]
     assert float(logged[0]["rate"]) > float(logged[2]["rate"]) and logged[2]["remaining_s"] == "0"
-    figures = json.loads((tmp_path / "run/best.json").read_text())
+    written = (tmp_path / "run/best.json").read_text()
+    figures = json.loads(written, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     assert figures["miou"] == pytest.approx(max(row["miou"] for row in rows), abs=1e-4)
     for name in ("curves.png", "confusion.png", "predictions.png"):
         with Image.open(tmp_path / "run" / name) as picture:
@@ -114,6 +118,23 @@ def test_a_run_killed_in_mid_epoch_ends_with_the_same_weights(data, tmp_path):
     assert all(torch.equal(killed[key], whole[key]) for key in whole)
     with pytest.raises(ConfigError, match=r"schedule\.epochs was 6, is 2"):
         Trainer(config(), data, run, "cpu")
+
+
+def test_a_run_killed_while_its_last_epoch_is_written_still_gets_its_whole_log(
+    data, tmp_path, monkeypatch
+):
+    def killed(run: Path, history: list[dict[str, object]]) -> None:
+        raise KeyboardInterrupt
+
+    run = tmp_path / "run"
+    epochs = Trainer(config(), data, run, "cpu").epochs()
+    next(epochs)
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(state, "save_log", killed)
+        next(epochs)
+    list(Trainer(config(), data, run, "cpu").epochs())
+    with (run / "log.csv").open() as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"]
 
 
 def test_accumulated_gradients_are_those_of_one_large_batch(data, tmp_path):
@@ -253,6 +274,25 @@ def test_wrong_settings_are_named(tmp_path, changed, says):
     path.write_text(begin + changed)
     with pytest.raises(ConfigError, match=says.replace("[", r"\[")):
         load_config(path)
+
+
+def test_the_command_line_says_in_one_line_what_is_wrong(tmp_path, capsys):
+    path = tmp_path / "wrong.toml"
+    path.write_text('label_set = "starter"\ntrain = ["a"]\nval = ["a"]\nnetworks = 1\n')
+    for file, says in ((path, "networks is an unknown setting"), (tmp_path / "none.toml", "none")):
+        assert (
+            main(["train", str(file), "--data", str(tmp_path), "--run", str(tmp_path / "r")]) == 2
+        )
+        said = capsys.readouterr().err
+        assert said.startswith("segmentation: ") and says in said and said.count("\n") == 1
+
+
+def test_every_setting_is_explained():
+    page = (ROOT / "docs" / "training.md").read_text()
+    kinds = (TrainConfig, NetworkConfig, InputRule, Augmentation, Schedule, Loading)
+    names = {field.name for kind in kinds for field in fields(kind)}
+    assert len(names) > 40
+    assert not [name for name in names if not re.search(rf"[`.]{name}[`.]", page)]
 
 
 # --- data sets as they are published -------------------------------------------------------------

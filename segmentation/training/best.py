@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -34,7 +35,10 @@ def keep_best(
         "epoch": epoch,
         "miou": confusion.miou,
         "pixel_accuracy": confusion.pixel_accuracy,
-        "per_class": dict(zip(labels.classes, confusion.iou.tolist(), strict=True)),
+        "per_class": {  # JSON has no NaN, which a class that val never shows would be
+            name: None if math.isnan(iou) else iou
+            for name, iou in zip(labels.classes, confusion.iou.tolist(), strict=True)
+        },
         "network": network.config.to_json(),
         "input": config.input.to_json(),
         "label_set": labels.name,

@@ -244,9 +244,10 @@ class Trainer:
                 self.epoch += 1
                 row = self._finish_epoch(loss) | progress.end_epoch()
                 self.history.append(row)
-                state.save_checkpoint(self.run, self._state())
                 state.save_log(self.run, self.history)
                 draw_history(self.run, self.history)
+                # Last: a kill before it repeats the epoch and writes the rest anew, also the last row.
+                state.save_checkpoint(self.run, self._state())
                 yield row
 
 
