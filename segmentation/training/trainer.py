@@ -173,7 +173,10 @@ class Trainer:
         total = 0.0
         progress.begin_epoch()
         for step, (image, mask) in enumerate(self._loader()):
-            self._set_rate(step)
+            # The last group of an epoch may have fewer steps than `accumulate`.
+            first = step - step % schedule.accumulate
+            group = min(schedule.accumulate, self.steps - first)
+            self._set_rate(first)  # of a group as of one large batch
             loss = self._batch_loss(image, mask)
             value = loss.item()
             if not math.isfinite(value):
@@ -181,9 +184,6 @@ class Trainer:
                     f"The loss is {value} in epoch {self.epoch + 1}: lower schedule.head_rate or "
                     "schedule.backbone_rate, or set schedule.clip_norm."
                 )
-            # The last group of an epoch may have fewer steps than `accumulate`.
-            first = step - step % schedule.accumulate
-            group = min(schedule.accumulate, self.steps - first)
             (loss / group).backward()  # type: ignore[no-untyped-call]
             if step - first + 1 == group:
                 self._update()
