@@ -54,6 +54,7 @@ class Variant:
         aux: whether there is an auxiliary loss.
         protocol: "heads" or "late".
         seed: of the heads' first weights and the order of the crops.
+        class_weight_limit, hard_share: as in `segmentation.training.Schedule`.
     """
 
     bins: tuple[int, ...]
@@ -61,6 +62,8 @@ class Variant:
     aux: bool = False
     protocol: str = "heads"
     seed: int = 0
+    class_weight_limit: float = 6.0
+    hard_share: float = 1.0
 
     @property
     def first_block(self) -> int:
@@ -86,6 +89,8 @@ VARIANTS = (
     Variant((1,)),
     Variant((1, 2, 3, 6), seed=1),
     Variant((), seed=1),
+    Variant((1, 2, 3, 6), class_weight_limit=0.0),
+    Variant((1, 2, 3, 6), hard_share=0.25),
     Variant((1, 2, 3, 6), aux=True, protocol="late"),
     Variant((1, 2, 3, 6), aux=False, protocol="late"),
     Variant((1, 2, 3, 6), output_stride=8),
@@ -175,7 +180,9 @@ def optimiser_of(network: PSPNet, variant: Variant) -> torch.optim.SGD:
 def train(network: PSPNet, variant: Variant, kept: Kept, epochs: int) -> None:
     """The protocol, in place."""
     optimiser = optimiser_of(network, variant)
-    weights = class_weights((mask.numpy() for mask in kept.masks[0]), len(STARTER), 6.0)
+    weights = class_weights(
+        (mask.numpy() for mask in kept.masks[0]), len(STARTER), variant.class_weight_limit
+    )
     rng = np.random.default_rng(variant.seed)
     count = kept.crops.shape[1]
     steps = epochs * (count // BATCH)
@@ -192,9 +199,9 @@ def train(network: PSPNet, variant: Variant, kept: Kept, epochs: int) -> None:
                 group["lr"] = group["base_rate"] * (1 - bar.n / steps) ** 0.9
             with torch.autocast("cpu", torch.bfloat16):
                 logits, aux = logits_of(network, x, variant)
-            loss = parse_loss(logits, masks, weights, 1.0, False)
+            loss = parse_loss(logits, masks, weights, variant.hard_share, False)
             if aux is not None:
-                loss = loss + 0.4 * parse_loss(aux, masks, weights, 1.0, False)
+                loss = loss + 0.4 * parse_loss(aux, masks, weights, variant.hard_share, False)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(network.parameters(), 10.0)

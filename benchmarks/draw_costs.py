@@ -21,6 +21,8 @@ def variant_name(row: dict[str, Any]) -> str:
     """Bins, stride, auxiliary loss and protocol in a few words."""
     bins = "-".join(map(str, row["bins"])) or "none"
     aux = ", auxiliary loss" if row["aux"] else ""
+    aux += ", unweighted" if not row["class_weight_limit"] else ""
+    aux += ", hard pixels" if row["hard_share"] < 1 else ""
     return f"{bins}, stride {row['output_stride']}{aux} ({row['protocol']})"
 
 
