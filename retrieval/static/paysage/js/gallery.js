@@ -71,6 +71,8 @@ function watch() {
 // --- live states -------------------------------------------------------------------------------
 
 const waits = (item) => ["queued", "running", ""].includes(item.dataset.state);
+// Others may add pictures at any time: everything parsed now is no reason to stop looking.
+const IDLE = 8000;
 let timer = null;
 
 async function refresh() {
@@ -85,7 +87,7 @@ async function refresh() {
   }
   live.innerHTML = found.progress;
   for (const [id, html] of Object.entries(found.tiles)) replace(id, html);
-  if (found.waiting) schedule(1500);
+  schedule(found.waiting ? 1500 : IDLE);
 }
 
 function replace(id, html) {
@@ -306,4 +308,4 @@ lay();
 watch();
 // Browsers restore ticks when a page is gone back to.
 show();
-if (Number(live.dataset.waiting)) schedule(1000);
+schedule(Number(live.dataset.waiting) ? 1000 : IDLE);
