@@ -8,6 +8,7 @@ the one or the other and never a half-filled one.
 from __future__ import annotations
 
 import shutil
+import tempfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from retrieval.services import register_release
 from retrieval.upload import PRIORITY_FILL
 from segmentation.manifest import Manifest
 
+STARTER = "starter"
+"""Name of the shipped weights, and of the release that a new platform begins with."""
 _BLOCK = 10_000
 _LOCK = 7_310_001
 """Key of the advisory lock that promotion and index building hold."""
@@ -54,27 +57,53 @@ def register(manifest: Manifest) -> Release:
     return register_release(manifest, Release.State.FILLING)
 
 
-def adopt(path: Path, name: str | None = None) -> Release:
-    """Weights that a training run was exported to become a release; they are copied, by their name.
+def ensure_starter_release() -> Release:
+    """The active release; the shipped weights become it when there is none.
+
+    They are copied, so that an upgrade which ships others leaves the release as it is.
+    """
+    release = Release.objects.filter(state=Release.State.ACTIVE).first()
+    if release is None:
+        kept = _keep(Manifest.load(STARTER), STARTER)
+        release = register_release(kept, Release.State.ACTIVE)
+    return release
+
+
+def newer_weights_shipped() -> bool:
+    """Whether the shipped weights are those of no release here."""
+    shipped = Manifest.load(STARTER).weights_sha256
+    return not Release.objects.filter(weights_sha256=shipped).exists()
+
+
+def adopt(weights: str | Path, name: str | None = None) -> Release:
+    """Weights that a training run was exported to, or shipped ones, become a release; they are copied.
 
     Args:
-        path: manifest, its weights beside it.
+        weights: the manifest's path, its weights beside it, or the name of shipped weights.
         name: of the release, when not the manifest's.
 
     Raises:
         WeightsError: no manifest, or the weights are missing or altered.
         StateConflict: a release of the name is there.
     """
-    found = Manifest.load(path)
-    weights = found.verify_weights()
-    folder, name = weights_folder(), name or check_name(found.name)
-    own = replace(found, name=name, weights_file=f"{name}.safetensors", folder=folder)
+    found = Manifest.load(weights)
+    name = name or check_name(found.name)
     if Release.objects.filter(name=name).exists():
         raise taken(name)
+    return register(_keep(found, name))
+
+
+def _keep(found: Manifest, name: str) -> Manifest:
+    """Copy weights into the platform's folder, by the release's name; the copy's manifest."""
+    weights, folder = found.verify_weights(), weights_folder()
+    own = replace(found, name=name, weights_file=f"{name}.safetensors", folder=folder)
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(weights, own.weights_path)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:  # a full disk leaves no half a file
+        part = Path(scratch) / own.weights_file
+        shutil.copyfile(weights, part)
+        part.replace(own.weights_path)
     own.save(folder)
-    return register(own)
+    return own
 
 
 def taken(name: str) -> StateConflict:

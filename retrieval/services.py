@@ -25,14 +25,6 @@ User = Any
 PRIORITY_QUERY = 100
 
 
-def ensure_starter_release() -> Release:
-    """The active release; the shipped weights become it when there is none."""
-    release = Release.objects.filter(state="active").first()
-    if release is None:
-        release = register_release(Manifest.load("starter"), Release.State.ACTIVE)
-    return release
-
-
 @transaction.atomic
 def register_release(manifest: Manifest, state: str) -> Release:
     """Release and classes as a manifest describes them."""

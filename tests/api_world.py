@@ -11,7 +11,8 @@ from django.contrib.auth import get_user_model
 from django.test import Client
 
 from retrieval.models import Image
-from retrieval.services import create_token, ensure_starter_release
+from retrieval.releases import ensure_starter_release
+from retrieval.services import create_token
 
 V1 = "/api/v1"
 

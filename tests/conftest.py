@@ -55,6 +55,33 @@ def django_db_modify_db_settings() -> None:
     """One test database, whose name workers are told by DATABASE_URL."""
 
 
+@pytest.fixture(scope="session", autouse=True)
+def flushed_beside_the_worker() -> Iterator[None]:
+    """Emptying all tables waits for its turn: a worker that looks for pictures holds some of them.
+
+    TRUNCATE locks table after table, the worker's query in another order; PostgreSQL then ends one of
+    the two. Nothing was emptied when it was ours, so it is asked again.
+    """
+    from django.db import OperationalError
+    from django.db.backends.base.operations import BaseDatabaseOperations
+    from psycopg.errors import DeadlockDetected
+
+    once = BaseDatabaseOperations.execute_sql_flush
+
+    def until_it_may(self: BaseDatabaseOperations, statements: list[str]) -> None:
+        for _ in range(9):
+            try:
+                return once(self, statements)
+            except OperationalError as error:
+                if not isinstance(error.__cause__, DeadlockDetected):
+                    raise
+        return once(self, statements)
+
+    BaseDatabaseOperations.execute_sql_flush = until_it_may  # type: ignore[method-assign]
+    yield
+    BaseDatabaseOperations.execute_sql_flush = once  # type: ignore[method-assign]
+
+
 def database_url() -> str:
     """Address of the test database, for processes that tests start."""
     from urllib.parse import quote
@@ -109,7 +136,7 @@ def people(transactional_db: None) -> dict[str, object]:
     """Ada owns things, Ben is somebody else, root administers; a release is active."""
     from django.contrib.auth import get_user_model
 
-    from retrieval.services import ensure_starter_release
+    from retrieval.releases import ensure_starter_release
 
     ensure_starter_release()
     users = get_user_model().objects

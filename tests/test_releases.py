@@ -194,7 +194,7 @@ def test_the_command_lists_and_fits(world, capsys):
     listed = json.loads(capsys.readouterr().out.splitlines()[-1])["releases"]
     assert [(r["name"], r["state"], r["whole"]) for r in listed] == [("starter", "active", True)]
 
-    with pytest.raises(StateConflict, match="shipped weights"):
+    with pytest.raises(StateConflict, match="before it answers"):
         fit(Release.objects.get(name="starter"))
     fitted = releases.register(second_weights("to-fit"))
     with pytest.raises(StateConflict, match="50 pictures or more"):
@@ -228,3 +228,26 @@ def test_exported_weights_become_a_release_of_their_own(collection, tmp_path):
     with pytest.raises(CommandError, match="--labels"):
         call_command("release", "import", "some.pth")
     assert set(Release.objects.values_list("name", flat=True)) == {"starter", "mine", "other"}
+
+
+def test_an_upgrade_with_other_weights_leaves_releases_as_they_are(
+    collection, tmp_path, monkeypatch
+):
+    starter = Release.objects.get(name="starter")
+    assert not releases.newer_weights_shipped()
+    shipped = tmp_path / "weights"
+    shipped.mkdir()
+    other = second_weights("other")
+    shutil.copy(other.weights_path, shipped)
+    replace(other, name="starter").save(shipped)
+    monkeypatch.setattr(
+        "segmentation.manifest.WEIGHTS_DIR", shipped
+    )  # as if a new version lay there
+
+    assert releases.newer_weights_shipped()
+    own = Manifest.load(releases.weights_of(starter))
+    assert own.verify_weights().parent == releases.weights_folder()
+    assert own.weights_sha256 == starter.weights_sha256 != other.weights_sha256
+    call_command("release", "import", "starter", "--name=starter-2")
+    assert Release.objects.get(name="starter-2").weights_sha256 == other.weights_sha256
+    assert not releases.newer_weights_shipped()

@@ -40,15 +40,15 @@ def import_file(
 ) -> Release:
     """A checkpoint file of anybody's becomes a release that waits to be filled.
 
-    A `.json` is the manifest of weights that `python -m segmentation export` made: they are copied,
-    and say themselves what their classes are.
+    A `.json` is the manifest of weights that `python -m segmentation export` made, and `starter` names
+    the shipped ones: they are copied, and say themselves what their classes are.
 
     Raises:
         CheckpointError, WeightsError, StateConflict, FieldInvalid: as the importer and
             `releases.register`, or `labels` is missing for a checkpoint.
     """
-    if file.endswith(".json"):
-        return releases.adopt(Path(file), releases.check_name(name) if name else None)
+    if file.endswith(".json") or file == releases.STARTER:
+        return releases.adopt(file, releases.check_name(name) if name else None)
     if labels is None:
         raise FieldInvalid("Say which label set the checkpoint has: --labels.", field="labels")
     from segmentation.checkpoints import import_checkpoint

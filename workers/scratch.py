@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from retrieval.models import Collection, Release
-from retrieval.services import create_collection, ensure_starter_release
+from retrieval.releases import ensure_starter_release
+from retrieval.services import create_collection
 from workers.resample import Batch, Resampler
 
 NAME = "paysage_benchmark"

@@ -100,8 +100,16 @@ class Command(BaseCommand):
         from django.contrib.auth import get_user_model
 
         from retrieval.management.prepared import prepare
+        from retrieval.releases import newer_weights_shipped
 
         prepare()
+        if newer_weights_shipped():
+            print(
+                "this version ships other weights than any release here has; to use them: "
+                "manage.py release import starter --name NAME, then fill and promote NAME",
+                file=sys.stderr,
+                flush=True,
+            )
         call_command(
             "collectstatic",
             interactive=False,

@@ -328,10 +328,13 @@ function upload(file) {
 }
 
 const drop = $("query-drop");
-drop.querySelector("input[type=file]").addEventListener("change", (event) => {
-  if (event.target.files[0]) upload(event.target.files[0]);
-  event.target.value = "";
-});
+const chooser = drop.querySelector("input[type=file]");
+function takeFile() {
+  if (chooser.files[0]) upload(chooser.files[0]);
+  chooser.value = "";
+}
+chooser.addEventListener("change", takeFile);
+if (chooser.files.length) takeFile(); // chosen before this script had come
 document.addEventListener("dragover", (event) => { event.preventDefault(); drop.classList.add("over"); });
 document.addEventListener("dragleave", (event) => { if (!event.relatedTarget) drop.classList.remove("over"); });
 document.addEventListener("drop", (event) => {
