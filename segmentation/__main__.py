@@ -27,7 +27,7 @@ def _blend(args: argparse.Namespace) -> dict[str, Any]:
     from segmentation.training.best import blend
 
     runs = (args.first, args.second)
-    found = blend(load_config(args.config), args.data, runs, args.share, args.run)
+    found = blend(load_config(args.config), args.data, runs, args.share, args.run, args.device)
     return {"run": str(args.run), "share": args.share, "miou": round(found.miou, 4)}
 
 

@@ -51,7 +51,12 @@ def keep_best(
 
 
 def blend(
-    config: TrainConfig, data: Path, runs: tuple[Path, Path], share: float, out: Path
+    config: TrainConfig,
+    data: Path,
+    runs: tuple[Path, Path],
+    share: float,
+    out: Path,
+    device: str = "auto",
 ) -> Confusion:
     """A network between two runs of one shape, where the second began from the first's weights.
 
@@ -65,6 +70,7 @@ def blend(
         runs: folders of the two runs.
         share: of the second, 0 to 1.
         out: folder that becomes a run's, for `export`.
+        device: torch device name, or "auto".
 
     Returns:
         Confusion over the val parts.
@@ -84,10 +90,10 @@ def blend(
         for key, value in first.items()
     }
     network.load_state_dict(mixed)
-    device = pick_device("auto")
-    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    place = pick_device(device)
+    network.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
     val = open_pictures(data, config.val, config.format, config.labels)
-    confusion, shown = validate(network, config.input, val, device, has_fast_bf16(device))
+    confusion, shown = validate(network, config.input, val, place, has_fast_bf16(place))
     out.mkdir(parents=True, exist_ok=True)
     keep_best(out, config, network, 0, confusion, shown)
     return confusion
