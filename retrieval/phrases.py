@@ -101,6 +101,7 @@ MESSAGES = (
     gettext_noop("The picture's pixels cannot be decoded; export it again."),
     gettext_noop("The picture's structure is broken or hostile."),
     gettext_noop("The picture's structure is broken; export it again and upload that."),
+    gettext_noop("The release's network cannot be loaded: {}"),
     gettext_noop("The request cannot be read."),
     gettext_noop("The stored original is gone; upload the picture again."),
     gettext_noop("The stored original was altered on the disk; upload it again."),

@@ -229,6 +229,11 @@ def release(token: uuid.UUID, batch_limit: int | None = None) -> int:
         return cursor.rowcount
 
 
+def waiting(queue: str) -> bool:
+    """Whether rows of the queue wait to be claimed."""
+    return Analysis.objects.filter(queue=queue, state="queued").exists()
+
+
 def oldest_wait_s() -> int | None:
     """How many seconds the oldest queued row has waited; None without any."""
     oldest = Analysis.objects.filter(state="queued").order_by("queued_at").first()

@@ -19,6 +19,7 @@ MADE_OTHERWISE = {
     "Something went wrong here; the log has it under the request's id.",
     "The stored original is gone; upload the picture again.",
     "The stored original was altered on the disk; upload it again.",
+    "The release's network cannot be loaded: {}",
     "There is no endpoint {}; /api/v1/docs shows those there are.",
 }
 

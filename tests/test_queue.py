@@ -9,6 +9,7 @@ from datetime import timedelta
 import psutil
 import pytest
 import redis
+from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
@@ -185,3 +186,59 @@ def test_the_same_upload_from_two_threads_is_one_row(collection):
     for thread in threads:
         thread.join()
     assert len(found) == 4 and len(set(found)) == 1
+
+
+def leases() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "lease"]
+
+
+@pytest.fixture
+def unheard(collection, settings):
+    """A collection whose uploads wake no worker: the test itself parses."""
+    until_quiet(settings.REDIS_URL)
+    settings.REDIS_URL = "redis://127.0.0.1:1/0"
+    return collection
+
+
+def test_a_release_whose_weights_are_gone_keeps_no_other_from_parsing(unheard):
+    from retrieval import releases
+    from tests.test_releases import second_weights
+    from workers.pipeline import drain
+
+    broken = second_weights("broken")
+    second = releases.register(broken)
+    broken.weights_path.write_bytes(b"not the weights")
+    fill(unheard, 3)
+    releases.fill(second)
+    assert drain("bulk") == 3
+    first = Analysis.objects.filter(collection=unheard).exclude(release=second)
+    assert {row.state for row in first} == {"done"}
+    others = Analysis.objects.filter(release=second)
+    assert {(row.state, row.error_code) for row in others} == {("failed", "weights_unusable")}
+    assert "broken.safetensors" in others[0].error_detail
+    assert not leases(), "none is renewed for ever"
+
+
+def test_a_claim_that_cannot_be_begun_is_given_back(unheard, monkeypatch):
+    from workers import pipeline
+
+    fill(unheard, 3)
+
+    def full(_: int) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(pipeline, "load_parser", full)
+    with pytest.raises(MemoryError):
+        pipeline.drain("bulk")
+    rows = Analysis.objects.filter(collection=unheard)
+    assert {(row.state, row.attempts) for row in rows} == {("queued", 0)}
+    assert not leases()
+
+
+def test_a_turn_ends_before_the_queue_is_empty(unheard, monkeypatch):
+    from workers import pipeline
+
+    fill(unheard, 2 * settings.BATCH)
+    monkeypatch.setattr(pipeline, "_TURN_S", 0.0)
+    assert pipeline.drain("bulk") < 2 * settings.BATCH
+    assert queue.waiting("bulk")

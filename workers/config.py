@@ -37,12 +37,12 @@ beat_schedule = {
     "indexes": {
         "task": "paysage.indexes",
         "schedule": 300.0,
-        "options": {"queue": "bulk", "expires": 300},
+        "options": {"queue": "releases", "expires": 300},  # minutes, which uploads are not to wait
     },
     "statistics": {
         "task": "paysage.statistics",
         "schedule": float(settings.STATISTICS_S),
-        "options": {"queue": "bulk", "expires": settings.STATISTICS_S},
+        "options": {"queue": "releases", "expires": settings.STATISTICS_S},
     },
     "hooks": {
         "task": "paysage.hooks",

@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import threading
+import time
 import uuid
 from collections import defaultdict
 from collections.abc import Iterator
@@ -30,7 +31,7 @@ from retrieval.ids import thumb_name
 from retrieval.models import Release
 from retrieval.releases import weights_of
 from segmentation.decode import decode
-from segmentation.errors import DeviceOutOfMemory, InputError
+from segmentation.errors import DeviceOutOfMemory, InputError, SegmentationError, WeightsError
 from segmentation.predict import Parser, Prepared
 from segmentation.stream import DevicePicture, Stream, WholePicture
 
@@ -40,6 +41,8 @@ THUMB_SIDES_PX = (256, 1024)
 _DRAFT_PX = 1024  # camera files are decoded no larger than thumbnails and network need
 _WEBP_METHOD = 1  # 0 to 6; 4 takes three times as long for files 8 % smaller
 _THREADS = 2
+_TURN_S = 600.0
+"""How long one task goes on claiming; then others of its queue have their turn."""
 
 
 class OriginalMissing(Exception):
@@ -63,8 +66,11 @@ class Ready:
 def _parser(weights: str, sha256: str) -> Parser:
     """Loaded weights; the digest is part of the key, as a fit changes them under their name."""
     parser = Parser.load(weights, settings.DEVICE)
-    if parser.manifest.weights_sha256 != sha256:
-        log.warning("%s is not what its release was made from", weights)
+    if parser.manifest.weights_sha256 != sha256:  # vectors of two networks are not to be compared
+        raise WeightsError(
+            "The weights of this release are not those it was made from; put them back, or import "
+            "what is there as another release."
+        )
     return parser
 
 
@@ -74,7 +80,11 @@ def _stream(weights: str, sha256: str) -> Stream:
 
 
 def load_parser(release_id: int) -> Parser:
-    """The network of a release; at most two are held."""
+    """The network of a release; at most two are held.
+
+    Raises:
+        WeightsError: its weights are missing, or are others.
+    """
     release = Release.objects.get(pk=release_id)
     return _parser(weights_of(release), release.weights_sha256)
 
@@ -124,7 +134,7 @@ class Lease:
     def __init__(self, token: uuid.UUID) -> None:
         self.token = token
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._beat, daemon=True)
+        self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
         self._thread.start()
 
     def _beat(self) -> None:
@@ -150,11 +160,41 @@ class Batch:
         self, token: uuid.UUID, rows: list[queue.Claimed], pool: ThreadPoolExecutor
     ) -> None:
         self.token, self.rows, self.pool = token, rows, pool
+        self.futures: list[tuple[queue.Claimed, Future[Ready]]] = []
         self.lease = Lease(token)
-        parsers = {pk: load_parser(pk) for pk in {row.release_id for row in rows}}
+        try:
+            parsers = self._parsers()
+        except BaseException:
+            self.abandon()
+            raise
         self.futures = [
-            (row, pool.submit(make_ready, row, parsers[row.release_id])) for row in rows
+            (row, pool.submit(make_ready, row, parsers[row.release_id]))
+            for row in rows
+            if row.release_id in parsers
         ]
+
+    def _parsers(self) -> dict[int, Parser]:
+        """By release; rows of one that cannot be loaded end here, and the others go on."""
+        found: dict[int, Parser] = {}
+        for release_id in {row.release_id for row in self.rows}:
+            try:
+                found[release_id] = load_parser(release_id)
+            except DeviceOutOfMemory:
+                raise
+            except SegmentationError as error:
+                log.error("release %d: %s", release_id, error)
+                why = f"The release's network cannot be loaded: {error}"
+                for row in self.rows:
+                    if row.release_id == release_id:
+                        queue.finish(self.token, row, "failed", "weights_unusable", why[:500])
+        return found
+
+    def abandon(self) -> None:
+        """Give all rows back, as if they had not been claimed."""
+        try:
+            self._give_back()
+        finally:
+            self.lease.close()
 
     def run(self) -> int:
         """Wait for the decoded pictures, parse them by size, record; how many were recorded."""
@@ -239,30 +279,33 @@ def _told_to_stop() -> Iterator[threading.Event]:
 
 
 def drain(name: str) -> int:
-    """Claim and parse until the queue is empty; how many pictures were recorded.
+    """Claim and parse until the queue is empty or the turn is over; how many pictures were recorded.
 
     The next claim's pictures are decoded while the network works on the present ones; never more
     than two claims are in memory.
     """
     worker = f"{name}@{socket.gethostname()}:{os.getpid()}"
-    total = 0
+    total, over = 0, time.monotonic() + _TURN_S
     with _told_to_stop() as stop, ThreadPoolExecutor(_THREADS) as pool:
 
         def next_batch() -> Batch | None:
-            if stop.is_set():
+            if stop.is_set() or time.monotonic() > over:
                 return None
             token, rows = queue.claim(name, settings.BATCH, worker, settings.LEASE_S)
             return Batch(token, rows, pool) if rows else None
 
         batch = next_batch()
         while batch is not None:
-            following = next_batch()
+            try:
+                following = next_batch()
+            except BaseException:
+                batch.abandon()
+                raise
             try:
                 total += batch.run()
             except BaseException:
                 if following is not None:
-                    following._give_back()
-                    following.lease.close()
+                    following.abandon()
                 raise
             batch = following or next_batch()
     return total

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import logging
+import threading
 
 from celery import shared_task
 from django.db import OperationalError, close_old_connections
 
-from retrieval import idempotency, queue, release_jobs, releases, resumable, services, sheets
+from retrieval import (
+    doorbell,
+    idempotency,
+    queue,
+    release_jobs,
+    releases,
+    resumable,
+    services,
+    sheets,
+)
 from retrieval.webhooks import delivery
 
 log = logging.getLogger("paysage.worker")
+_measuring = threading.Lock()
+"""Held while statistics are measured: their worker has several threads, and once is enough."""
 
 
 @shared_task(name="paysage.bulk")
@@ -36,6 +48,8 @@ def _drain(name: str) -> None:
     done = drain(name)
     if done:
         log.info("%s: %d pictures", name, done)
+    if queue.waiting(name):  # its turn was over before the queue was empty
+        doorbell.ring_now(name)
 
 
 @shared_task(name="paysage.sweep")
@@ -81,11 +95,15 @@ def statistics() -> None:
     """Measure anew what has grown: percentiles, recall, charts, duplicates, maps."""
     from workers.statistics import refresh
 
-    close_old_connections()
+    if not _measuring.acquire(blocking=False):
+        return
     try:
+        close_old_connections()
         refresh()
     except OperationalError as error:
         log.warning("statistics: %s", error)
+    finally:
+        _measuring.release()
 
 
 @shared_task(name="paysage.hooks")

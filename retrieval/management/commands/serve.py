@@ -134,9 +134,10 @@ class Command(BaseCommand):
             options = ["worker", "-Q", queue, "-n", f"{queue}@%h", "-c", "1", "-l", "WARNING"]
             return Child(queue, [*celery, *options, "--without-gossip", "--without-mingle"])
 
-        # Waits for others' servers, and does what is asked for about releases: a thread for each.
+        # Waits for others' servers, and does what takes long beside parsing: releases, indexes,
+        # statistics. One thread for each.
         options = ["worker", "-Q", "hooks,releases", "-n", "hooks@%h", "-l", "WARNING"]
-        options += ["-P", "threads", "-c", "2"]
+        options += ["-P", "threads", "-c", "4"]
         hooks = Child("hooks", [*celery, *options, "--without-gossip", "--without-mingle"])
         schedule = str(home / "run" / "schedule")
         web = [
