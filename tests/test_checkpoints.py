@@ -270,6 +270,17 @@ def test_the_training_configuration_decides_where_it_is_stored():
     assert all(not rule.inference.sizes and not rule.inference.window_px for rule in single)
 
 
+def test_views_that_a_layout_does_not_have_are_refused_and_the_others_done():
+    from segmentation.checkpoints.rules import rules_of
+
+    many = rules_of("csail", "ade20k", ImportOptions(views="multi")).inference
+    assert many.flip and len(many.sizes) == 5
+    with pytest.raises(CheckpointError, match="--views"):
+        rules_of("bubbliiiing", "voc", ImportOptions(views="multi"))
+    with pytest.raises(CheckpointError, match="--window"):
+        rules_of("csail", "ade20k", ImportOptions(window_px=473))
+
+
 def test_multi_scale_and_flip_see_a_mirror_image_alike(small, tmp_path):
     from segmentation.checkpoints.rules import rules_of
 

@@ -131,10 +131,17 @@ def _semseg(labels: str, options: ImportOptions) -> Rules:
 def _csail(labels: str, options: ImportOptions) -> Rules:
     rule = InputRule(450, _CSAIL_LONG, 8, IMAGENET_MEAN, IMAGENET_STD, "up", "bilinear")
     sizes = tuple((short, _CSAIL_LONG) for short in _CSAIL_SHORT_SIDES)
-    return Rules(rule, InferenceRule(() if options.views == "single" else sizes))
+    if options.window_px:
+        raise CheckpointError("CSAIL networks see whole pictures: leave --window out.")
+    single, multi = options.views == "single", options.views == "multi"
+    return Rules(rule, InferenceRule(() if single else sizes, flip=multi))
 
 
 def _bubbliiiing(labels: str, options: ImportOptions) -> Rules:
+    if options.views == "multi":
+        raise CheckpointError(
+            "bubbliiiing networks see a letterbox of one size: choose --views published or single."
+        )
     side = options.window_px or _BUBBLIIIING_SIDE
     rule = InputRule(
         side,
@@ -154,5 +161,9 @@ _RULES = {"mmseg": _mmseg, "semseg": _semseg, "csail": _csail, "bubbliiiing": _b
 
 
 def rules_of(layout: str, labels: str, options: ImportOptions) -> Rules:
-    """Input and inference as the layout's code base has them for a label set."""
+    """Input and inference as the layout's code base has them for a label set.
+
+    Raises:
+        CheckpointError: networks of the layout cannot be asked so.
+    """
     return _RULES[layout](labels, options)
