@@ -42,9 +42,11 @@ test: .venv/.dev lint
 	$(BIN)/python -m pytest -q --durations=8
 
 bench: .venv/.runtime
+	$(BIN)/python -m pip install --quiet -r requirements-bench.txt || echo "measured without hnswlib"
 	$(BIN)/python manage.py benchmark model --json
 	$(BIN)/python manage.py benchmark ingest --json
 	$(BIN)/python manage.py benchmark query --json
+	$(BIN)/python manage.py benchmark index --images 100000 --json
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache

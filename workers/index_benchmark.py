@@ -149,7 +149,7 @@ def in_process(
     try:
         import hnswlib
     except ImportError:
-        return {"skipped": "hnswlib is not installed (requirements-dev.txt)"}
+        return {"skipped": "hnswlib is not installed (requirements-bench.txt)"}
     started = time.perf_counter()
     index = hnswlib.Index(space="cosine", dim=vectors.shape[1])
     space_m, space_ef = 16, 64
