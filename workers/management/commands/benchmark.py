@@ -90,19 +90,22 @@ def measure_ingest(paths: list[Path]) -> dict[str, Any]:
         if ring:
             ring_now("bulk")
 
+    def done() -> int:
+        if rows.filter(state__in=("rejected", "failed", "quarantined")).exists():
+            raise CommandError("a picture of the benchmark could not be parsed")
+        return rows.filter(state="done").count()
+
     memory: list[float] = []
     try:
         with workers_running(("bulk",)):
             take(paths[:8], True)
-            while rows.exclude(state="done").exists():
+            while done() < 8:
                 time.sleep(0.1)
             started = time.perf_counter()
             take(paths[8:], True)
             with tqdm(total=len(paths), desc="ingest", mininterval=1) as bar:
-                while (done := rows.filter(state="done").count()) < len(paths):
-                    if rows.filter(state__in=("rejected", "failed", "quarantined")).exists():
-                        raise CommandError("a picture of the benchmark could not be parsed")
-                    bar.update(done - bar.n)
+                while (count := done()) < len(paths):
+                    bar.update(count - bar.n)
                     memory.append(_worker_rss())
                     time.sleep(0.5)
             seconds = time.perf_counter() - started
