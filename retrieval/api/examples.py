@@ -282,7 +282,7 @@ EXAMPLES: dict[str, Any] = {
             }
         ],
     },
-    "SavedSearch": {**_SAVED, "new": 2},
+    "SavedSearch": {**_SAVED, "new": 2, "error": None},
     "SavedSearchPage": _page(_SAVED),
     "Pair": _PAIR,
     "PairPage": {**_page(_PAIR), "count": 1},

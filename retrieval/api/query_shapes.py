@@ -269,6 +269,16 @@ class SavedSearchRequest(serializers.Serializer[Any]):
     collection = serializers.IntegerField(required=False, allow_null=True)
 
 
+_WhyNot = named(
+    "WhyNot",
+    {
+        "code": serializers.CharField(),
+        "message": serializers.CharField(),
+        "field": serializers.CharField(allow_null=True),
+    },
+)
+
+
 class SavedSearchShape(serializers.Serializer[Any]):
     id = serializers.IntegerField()
     name = serializers.CharField()
@@ -279,7 +289,14 @@ class SavedSearchShape(serializers.Serializer[Any]):
     own = serializers.BooleanField()
     looked_at = serializers.DateTimeField(allow_null=True)
     new = serializers.IntegerField(
-        required=False, help_text="Parsed since the caller looked; in lists with `?new=true`."
+        required=False,
+        allow_null=True,
+        help_text="Parsed since the caller looked; in lists with `?new=true`. Null where it fails.",
+    )
+    error = _WhyNot(
+        required=False,
+        allow_null=True,
+        help_text="Beside `new`: why the query cannot be answered, such as an example that is gone.",
     )
 
 

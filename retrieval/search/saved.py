@@ -17,6 +17,7 @@ from retrieval.permissions import visible_to
 from retrieval.search import charts
 from retrieval.search.answers import Answer, run
 from retrieval.search.grammar import MAX_LIMIT, Query, parse
+from retrieval.search.vectors import descriptors_of
 
 User = Any
 
@@ -39,12 +40,16 @@ def search_for(user: User, pk: int) -> SavedSearch:
     return found
 
 
-def _checked(name: str, query: Any, release: Release) -> tuple[str, dict[str, Any]]:
+def _checked_name(name: str) -> str:
     name = name.strip().replace("\0", "")
     if not name or len(name) > 120:
         raise FieldInvalid("A saved search's name has 1 to 120 characters.", field="name")
+    return name
+
+
+def _checked_query(query: Any, release: Release) -> dict[str, Any]:
     parse(query, release=release)
-    return name, {key: value for key, value in query.items() if key not in ("cursor", "limit")}
+    return {key: value for key, value in query.items() if key not in ("cursor", "limit")}
 
 
 def _store(search: SavedSearch) -> SavedSearch:
@@ -67,7 +72,7 @@ def save(
     shared: bool = False,
 ) -> SavedSearch:
     """Keep a query; FieldInvalid, QueryInvalid or NameTaken."""
-    name, query = _checked(name, query, release)
+    name, query = _checked_name(name), _checked_query(query, release)
     if shared and collection is None:
         raise FieldInvalid("A search is shared within a collection; name one.", field="collection")
     made = SavedSearch(owner=user, name=name, query=query, collection=collection, shared=shared)
@@ -75,11 +80,20 @@ def save(
 
 
 def change(user: User, search: SavedSearch, release: Release, **values: Any) -> SavedSearch:
-    """Change name, query, collection or shared; only the owner may."""
+    """Change name, query, collection or shared; only the owner may.
+
+    A query that is not given is not checked: one that no longer means anything can be renamed still.
+
+    Raises:
+        Forbidden: it is somebody else's.
+        FieldInvalid, QueryInvalid, NameTaken: as for a new one.
+    """
     require_owner(user, search)
     for key, value in values.items():
         setattr(search, key, value)
-    search.name, search.query = _checked(search.name, search.query, release)
+    search.name = _checked_name(search.name)
+    if "query" in values:
+        search.query = _checked_query(search.query, release)
     if search.shared and search.collection is None:
         raise FieldInvalid("A search is shared within a collection; name one.", field="collection")
     return _store(search)
@@ -136,11 +150,16 @@ def new_since(user: User, search: SavedSearch, release: Release) -> int:
 
     A query of filters alone matches or does not, so its new matches are counted. A ranked query
     orders everything there is: of it the first 200 are the answer. Without a look nothing is new.
+
+    Raises:
+        QueryInvalid: a class or an example means nothing to this release any more.
+        NotFound: an example is gone, or not the user's to see.
     """
+    query = parse(search.query, release=release)
+    descriptors_of(query, release, user)  # a dead search says so before anybody looked, too
     moment = looked_at(user, search)
     if moment is None:
         return 0
-    query = parse(search.query, release=release)
     newer = _since(query, moment)
     if not query.has_vectors:
         return charts.count(newer, user, release)
