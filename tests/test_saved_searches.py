@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from django.contrib.auth import get_user_model
 from django.test import Client
 
 from retrieval import services
-from retrieval.models import Image, SavedSearch
+from retrieval.errors import Forbidden
+from retrieval.models import Collection, Image, Membership, SavedSearch
 from retrieval.search import saved
 from tests.search_world import world_fixture  # noqa: F401
 
@@ -77,3 +79,60 @@ def test_a_dead_search_that_nobody_looked_at_says_so_too(world):
         owner=world["ada"], name="Blind", query={"like": [{"image": str(example.pk)}]}
     )
     assert listed(client_of(world["ada"]))["Blind"]["error"]["code"] == "not_found"
+
+
+# --- sharing -----------------------------------------------------------------------------------
+
+
+def test_sharing_takes_the_right_to_change_the_collection(world):
+    ben, release, public = world["ben"], world["release"], world["public"]
+    ada, own = world["ada"], world["own"]
+    with pytest.raises(Forbidden):  # a public collection is seen by all and changed by few
+        saved.save(ada, "Advert", SKY, release, public, shared=True)
+    mine = saved.save(ada, "Advert", SKY, release, public)
+    with pytest.raises(Forbidden):
+        saved.change(ada, mine, release, shared=True)
+    mine.refresh_from_db()
+    shared = saved.save(ada, "Skies", SKY, release, own, shared=True)
+    with pytest.raises(Forbidden):
+        saved.change(ada, shared, release, collection=public)
+    member = Membership.objects.create(collection=public, user=ada, role="editor")
+    assert saved.change(ada, mine, release, shared=True).shared
+    assert mine in saved.searches_for(ben)
+    member.role = "viewer"
+    member.save()
+    with pytest.raises(Forbidden):
+        saved.change(ada, mine, release, name="Another")
+    assert not saved.change(ada, mine, release, shared=False).shared
+
+
+def test_managers_end_the_sharing_of_others_and_change_nothing_else(world):
+    ada, ben, own, release = world["ada"], world["ben"], world["own"], world["release"]
+    Membership.objects.create(collection=own, user=ben, role="editor")
+    theirs = saved.save(ben, "Ben's", SKY, release, own, shared=True)
+    client, url = client_of(ada), f"{URL}/{theirs.pk}"
+    row = client.get(url).json()
+    assert row["removable"] and not row["own"]
+    for body in ({"name": "x"}, {"shared": False, "name": "x"}, {"shared": True}):
+        assert client.patch(url, body, content_type="application/json").status_code == 403
+    ended = client.patch(url, {"shared": False}, content_type="application/json")
+    assert ended.status_code == 200 and not ended.json()["shared"]
+    assert client.get(url).status_code == 404 and theirs in saved.searches_for(ben)
+    saved.change(ben, saved.search_for(ben, theirs.pk), release, shared=True)
+    viewer = get_user_model().objects.create_user("viewer")
+    Membership.objects.create(collection=own, user=viewer, role="viewer")
+    (seen,) = client_of(viewer).get(URL).json()["results"]
+    assert not seen["removable"]
+    assert client.delete(url).status_code == 204
+
+
+def test_what_is_shared_goes_with_its_authors_sight_of_the_collection(world):
+    ada, ben, own, release = world["ada"], world["ben"], world["own"], world["release"]
+    member = Membership.objects.create(collection=own, user=ben, role="editor")
+    theirs = saved.save(ben, "Ben's", SKY, release, own, shared=True)
+    assert theirs in saved.searches_for(ada)
+    member.delete()
+    assert theirs not in saved.searches_for(ada)
+    assert theirs in saved.searches_for(ben)  # it is still Ben's own
+    Collection.objects.filter(pk=own.pk).update(visibility="public")
+    assert theirs in saved.searches_for(ada)

@@ -142,6 +142,7 @@ _SAVED = {
     "shared": True,
     "owner": "ada",
     "own": True,
+    "removable": True,
     "looked_at": _WHEN,
 }
 _PAIR = {

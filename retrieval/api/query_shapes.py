@@ -287,6 +287,10 @@ class SavedSearchShape(serializers.Serializer[Any]):
     shared = serializers.BooleanField()
     owner = serializers.CharField()
     own = serializers.BooleanField()
+    removable = serializers.BooleanField(
+        help_text="The caller may delete it, or send `shared: false`: the owner, and managers of the "
+        "collection that it is shared in."
+    )
     looked_at = serializers.DateTimeField(allow_null=True)
     new = serializers.IntegerField(
         required=False,

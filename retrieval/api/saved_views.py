@@ -27,7 +27,9 @@ _STATES = NearDuplicate.State.values
 
 def saved_json(search: SavedSearch, user: Any) -> dict[str, Any]:
     """A saved search as the API gives it."""
-    return {**_record(search, user, saved.looked_at(user, search)), **_new(search, user)}
+    removable = bool(saved.removable(user, [search]))
+    looked_at = saved.looked_at(user, search)
+    return {**_record(search, user, looked_at, removable), **_new(search, user)}
 
 
 def _new(search: SavedSearch, user: Any) -> dict[str, Any]:
@@ -39,7 +41,9 @@ def _new(search: SavedSearch, user: Any) -> dict[str, Any]:
         return {"new": None, "error": told}
 
 
-def _record(search: SavedSearch, user: Any, moment: datetime | None) -> dict[str, Any]:
+def _record(
+    search: SavedSearch, user: Any, moment: datetime | None, removable: bool
+) -> dict[str, Any]:
     return {
         "id": search.pk,
         "name": search.name,
@@ -48,6 +52,7 @@ def _record(search: SavedSearch, user: Any, moment: datetime | None) -> dict[str
         "shared": search.shared,
         "owner": str(search.owner),
         "own": search.owner_id == user.pk,
+        "removable": removable,
         "looked_at": moment,
     }
 
@@ -94,7 +99,10 @@ class SavedSearchesView(APIView):
 
         def shape(rows: list[SavedSearch]) -> list[dict[str, Any]]:
             looks = saved.looks_at(request.user, rows)
-            records = [_record(row, request.user, looks.get(row.pk)) for row in rows]
+            removable = saved.removable(request.user, rows)
+            records = [
+                _record(row, request.user, looks.get(row.pk), row.pk in removable) for row in rows
+            ]
             if not count:
                 return records
             pairs = zip(records, rows, strict=True)

@@ -8,12 +8,12 @@ from datetime import datetime
 from typing import Any
 
 from django.db import IntegrityError, transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from retrieval.errors import FieldInvalid, Forbidden, NameTaken, NotFound
-from retrieval.models import Collection, Image, Release, SavedSearch, SavedSearchLook
-from retrieval.permissions import visible_to
+from retrieval.models import Collection, Image, Membership, Release, SavedSearch, SavedSearchLook
+from retrieval.permissions import can_manage, managed_by, require_edit, visible_to
 from retrieval.search import charts
 from retrieval.search.answers import Answer, run
 from retrieval.search.grammar import MAX_LIMIT, Query, parse
@@ -23,8 +23,15 @@ User = Any
 
 
 def searches_for(user: User) -> QuerySet[SavedSearch]:
-    """The user's own, and those shared within collections that the user sees."""
-    shared = Q(shared=True, collection__in=visible_to(user))
+    """The user's own, and those shared within collections that the user and their author see."""
+    member = Membership.objects.filter(collection=OuterRef("collection"), user=OuterRef("owner"))
+    author_sees = (
+        Q(collection__owner=F("owner"))
+        | Q(collection__visibility="public")
+        | Q(owner__is_superuser=True)
+        | Exists(member)
+    )
+    shared = Q(author_sees, shared=True, collection__in=visible_to(user))
     return (
         SavedSearch.objects.filter(Q(owner=user) | shared)
         .select_related("owner", "collection")
@@ -63,6 +70,13 @@ def _store(search: SavedSearch) -> SavedSearch:
     return search
 
 
+def _require_sharing(user: User, collection: Collection | None) -> None:
+    """What is shared stands on everybody's page, so it takes the right to change the collection."""
+    if collection is None:
+        raise FieldInvalid("A search is shared within a collection; name one.", field="collection")
+    require_edit(user, collection)
+
+
 def save(
     user: User,
     name: str,
@@ -71,10 +85,15 @@ def save(
     collection: Collection | None = None,
     shared: bool = False,
 ) -> SavedSearch:
-    """Keep a query; FieldInvalid, QueryInvalid or NameTaken."""
+    """Keep a query.
+
+    Raises:
+        FieldInvalid, QueryInvalid, NameTaken: by its name, its query, or no collection to share in.
+        Forbidden: it is shared in a collection that the user may not change.
+    """
     name, query = _checked_name(name), _checked_query(query, release)
-    if shared and collection is None:
-        raise FieldInvalid("A search is shared within a collection; name one.", field="collection")
+    if shared:
+        _require_sharing(user, collection)
     made = SavedSearch(owner=user, name=name, query=query, collection=collection, shared=shared)
     return _store(made)
 
@@ -82,21 +101,40 @@ def save(
 def change(user: User, search: SavedSearch, release: Release, **values: Any) -> SavedSearch:
     """Change name, query, collection or shared; only the owner may.
 
-    A query that is not given is not checked: one that no longer means anything can be renamed still.
+    Those who manage the collection may end the sharing, and nothing else. A query that is not given
+    is not checked: one that no longer means anything can be renamed still.
 
     Raises:
-        Forbidden: it is somebody else's.
+        Forbidden: it is somebody else's, or stays shared where the user may not change anything.
         FieldInvalid, QueryInvalid, NameTaken: as for a new one.
     """
-    require_owner(user, search)
+    if not (values == {"shared": False} and manages_sharing(user, search)):
+        require_owner(user, search)
     for key, value in values.items():
         setattr(search, key, value)
     search.name = _checked_name(search.name)
     if "query" in values:
         search.query = _checked_query(search.query, release)
-    if search.shared and search.collection is None:
-        raise FieldInvalid("A search is shared within a collection; name one.", field="collection")
+    if search.shared:
+        _require_sharing(user, search.collection)
     return _store(search)
+
+
+def manages_sharing(user: User, search: SavedSearch) -> bool:
+    """Whether the search is shared in a collection that the user manages."""
+    shared_in = search.collection if search.shared else None
+    return shared_in is not None and can_manage(user, shared_in)
+
+
+def removable(user: User, searches: Sequence[SavedSearch]) -> set[int]:
+    """Ids of those that the user may delete or share no longer; asks nothing where all are own."""
+    own = {one.pk for one in searches if one.owner_id == user.pk or user.is_superuser}
+    others = [one for one in searches if one.pk not in own and one.shared]
+    if not others:
+        return own
+    places = {one.collection_id for one in others}
+    managed = set(managed_by(user).filter(pk__in=places).values_list("pk", flat=True))
+    return own | {one.pk for one in others if one.collection_id in managed}
 
 
 def require_owner(user: User, search: SavedSearch) -> None:
@@ -106,8 +144,9 @@ def require_owner(user: User, search: SavedSearch) -> None:
 
 
 def delete(user: User, search: SavedSearch) -> None:
-    """Remove it for everybody."""
-    require_owner(user, search)
+    """Remove it for everybody; Forbidden unless it is one's own, or shared where one manages."""
+    if not manages_sharing(user, search):
+        require_owner(user, search)
     search.delete()
 
 

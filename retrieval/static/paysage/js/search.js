@@ -427,8 +427,10 @@ function openSaved(event, one) {
   ask(`${setup.urls.saved}/${one.id}/answer`, { method: "POST", body: { limit: 1 } }).then(listSaved, () => {});
 }
 
+/** One's own is deleted; another's, shared where one manages, stays with its author. */
 async function dropSaved(one) {
-  await ask(`${setup.urls.saved}/${one.id}`, { method: "DELETE" }).catch((error) => notice(error.message));
+  const how = one.own ? { method: "DELETE" } : { method: "PATCH", body: { shared: false } };
+  await ask(`${setup.urls.saved}/${one.id}`, how).catch((error) => notice(error.message));
   listSaved();
 }
 

@@ -20,5 +20,5 @@ export function savedRow(one, open, drop) {
     el("span", { class: "row tight" },
       one.new ? el("span", { class: "chip" }, t("%s new", one.new)) : null,
       one.own ? null : el("span", { class: "soft small" }, one.owner),
-      one.own ? el("button", { type: "button", class: "quiet small", "aria-label": t("Delete %s", one.name), onclick: () => drop(one) }, "×") : null));
+      one.removable ? el("button", { type: "button", class: "quiet small", "aria-label": one.own ? t("Delete %s", one.name) : t("Share %s no longer", one.name), onclick: () => drop(one) }, "×") : null));
 }
