@@ -10,6 +10,7 @@ from retrieval import services
 from retrieval.errors import QueryInvalid
 from retrieval.models import Image, Region, ResultPool
 from retrieval.search import paging, sql
+from retrieval.upload import add_tags
 from tests.search_world import ask, ids, make_world, plant
 
 pytestmark = pytest.mark.django_db
@@ -122,3 +123,50 @@ def test_regions_through_the_index_are_the_exact_ones(indexed):
         same += sum(hit.score >= worst for hit in fast.hits)
         total += 10
     assert same / total > 0.95
+
+
+# --- the plan's numbers ------------------------------------------------------------------------
+
+
+def numbers_of(answer):
+    return tuple(
+        answer.plan[k] for k in ("kind", "matching", "matching_is_lower_bound", "compared")
+    )
+
+
+def test_an_exact_scan_tells_how_many_it_compared(indexed):
+    image = Image.objects.filter(collection=indexed["own"]).first()
+    like = {"like": [{"image": str(image.pk)}], "exact": True, "limit": 10}
+    first = ask(like, indexed["ada"])
+    assert numbers_of(first) == ("exact", 309, False, 309)
+    second = ask({**like, "cursor": first.cursor}, indexed["ada"])
+    assert numbers_of(second) == ("exact", 309, False, 309)
+    classes = ask({"classes": [{"name": "sky", "min": 0.001}], "limit": 3}, indexed["ada"])
+    sky = len(pages({"classes": [{"name": "sky", "min": 0.001}]}, indexed["ada"], 50)[0])
+    assert sky > 50 and numbers_of(classes) == ("sql", sky, False, sky)
+    assert numbers_of(ask({"limit": 3}, indexed["ada"])) == ("sql", 51, True, 0)
+
+
+def test_where_the_estimate_was_wrong_the_plan_tells_what_was_counted(indexed, monkeypatch):
+    add_tags(Image.objects.filter(collection=indexed["own"]).first(), ["rare"])
+    image = Image.objects.filter(collection=indexed["own"]).last()
+    payload = {"like": [{"image": str(image.pk)}], "where": {"tags": {"all": ["rare"]}}}
+    monkeypatch.setattr(sql, "estimate", lambda where: 10**6)
+    answer = ask(payload, indexed["ada"])
+    assert numbers_of(answer) == ("exact", 1, False, 1) and len(answer.hits) == 1
+    nothing = ask({**payload, "where": {"tags": {"all": ["never"]}}}, indexed["ada"])
+    assert numbers_of(nothing) == ("exact", 0, False, 0) and nothing.hits == []
+
+
+def test_pages_of_a_pool_tell_what_they_compared(indexed, monkeypatch):
+    monkeypatch.setattr("retrieval.search.planner.CANDIDATES", 40)
+    image = Image.objects.filter(collection=indexed["own"]).first()
+    payload = {"like": [{"image": str(image.pk)}], "rank": {"context": 1}, "limit": 10}
+    answer, told = ask(payload, indexed["ada"]), []
+    assert numbers_of(answer) == ("index", 51, True, 40)
+    while answer.cursor:
+        answer = ask({**payload, "cursor": answer.cursor}, indexed["ada"])
+        told.append(numbers_of(answer))
+    # Within the pool, across its end, and behind it.
+    assert told[0] == ("index", 51, True, 40)
+    assert ("index", 309, False, 309) in told and told[-1] == ("index", 309, False, 269)

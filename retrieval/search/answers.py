@@ -106,10 +106,11 @@ def _plan(search: Search, page: Page, started: float) -> dict[str, Any]:
     if page.kind == "index":
         collections = searched_collections(search.query, search.user)
         recall = last_measured(collections, search.release, dict(search.rank))
+    counted = page.matching is not None
     return {
         "kind": page.kind,
-        "matching": search.matching,
-        "matching_is_lower_bound": search.matching > settings.EXACT_ROWS,
+        "matching": page.matching if counted else search.matching,
+        "matching_is_lower_bound": not counted and search.matching > settings.EXACT_ROWS,
         "compared": page.compared,
         "release": search.release.name,
         "metric": search.query.metric,

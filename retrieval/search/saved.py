@@ -132,7 +132,7 @@ def removable(user: User, searches: Sequence[SavedSearch]) -> set[int]:
     others = [one for one in searches if one.pk not in own and one.shared]
     if not others:
         return own
-    places = {one.collection_id for one in others}
+    places = {one.collection_id for one in others if one.collection_id is not None}
     managed = set(managed_by(user).filter(pk__in=places).values_list("pk", flat=True))
     return own | {one.pk for one in others if one.collection_id in managed}
 

@@ -6,8 +6,8 @@ export function planWords(plan) {
   const words = [
     kinds[plan.kind] ?? plan.kind,
     t(plan.matching_is_lower_bound ? "over %s matching" : "%s matching", plan.matching),
-    t("%s compared", plan.compared),
   ];
+  if (plan.compared) words.push(t("%s compared", plan.compared));
   if (plan.recall) words.push(t("recall last measured %s", plan.recall.recall ?? JSON.stringify(plan.recall)));
   return [...words, plan.metric, plan.release, `${plan.ms} ms`].join(" · ");
 }
