@@ -9,7 +9,7 @@ from django.db import connection
 from retrieval import services
 from retrieval.errors import QueryInvalid
 from retrieval.models import Image, Region, ResultPool
-from retrieval.search import paging, sql
+from retrieval.search import paging, recall, sql
 from retrieval.upload import add_tags
 from tests.search_world import ask, ids, make_world, plant
 
@@ -170,3 +170,54 @@ def test_pages_of_a_pool_tell_what_they_compared(indexed, monkeypatch):
     # Within the pool, across its end, and behind it.
     assert told[0] == ("index", 51, True, 40)
     assert ("index", 309, False, 309) in told and told[-1] == ("index", 309, False, 269)
+
+
+# --- recall, told for the kind of query that was asked --------------------------------------------
+
+
+def test_recall_is_of_the_kind_of_query_or_of_none(indexed):
+    kinds = {"context", "layout", "composition", "default", "painted", "region"}
+    kept = recall.measure(None, indexed["release"])
+    assert set(kept.values) == kinds
+    assert all(0.5 <= row["recall_at_10"] <= 1 for row in kept.values.values())
+    # Each kind with a figure of its own, to see whose is told.
+    for place, kind in enumerate(sorted(kinds)):
+        kept.values[kind]["recall_at_10"] = place / 10
+    kept.save()
+    images = [str(i.pk) for i in Image.objects.filter(collection=indexed["own"])[:2]]
+    whole, part = {"image": images[0]}, {"image": images[1], "region": 0}
+    scene = {"cells": [[0, 0, "sky"], [7, 7, "road"]]}
+    asked = [
+        ("context", {"like": [whole], "rank": {"context": 1}}),
+        ("layout", {"like": [whole], "rank": {"layout": 2}}),
+        ("composition", {"unlike": [whole], "rank": {"composition": 1}}),
+        ("default", {"like": [whole], "unlike": [{"image": images[1]}]}),
+        ("painted", {"layout": scene}),
+        ("region", {"like": [part]}),
+        (None, {"like": [whole], "rank": {"context": 1, "composition": 1}}),
+        (None, {"like": [whole, part]}),
+        (None, {"like": [whole], "layout": scene}),
+        (None, {"like": [whole], "layout": scene, "rank": {"layout": 1}}),
+        (None, {"like": [part], "layout": scene}),
+    ]
+    for kind, payload in asked:
+        plan = ask({**payload, "limit": 5}, indexed["ada"]).plan
+        assert plan["kind"] == "index", payload
+        if kind is None:
+            assert plan["recall"] is None, payload
+        else:
+            assert plan["recall"]["of"] == kind
+            assert plan["recall"]["at_10"] == kept.values[kind]["recall_at_10"]
+
+
+def test_recall_is_measured_anew_when_a_kind_is_lacking(indexed):
+    release = indexed["release"]
+    assert not recall.lacks(None, release)  # never measured: due by itself
+    kept = recall.measure(None, release)
+    assert not recall.lacks(None, release)
+    del kept.values["painted"]
+    kept.save()
+    assert recall.lacks(None, release)
+    Region.objects.update(class_index=None)
+    assert recall.measure(None, release).values["region"] is None
+    assert not recall.lacks(None, release)

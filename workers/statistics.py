@@ -25,7 +25,9 @@ _OF_ALL = _OF_COLLECTION[:3]
 
 def _measure(collection: Collection | None, release: Release, name: str, images: int) -> bool:
     work = dict(_OF_COLLECTION)[name]
-    if images < 2 or not statistics.is_due(collection, release, name, images):
+    due = statistics.is_due(collection, release, name, images)
+    due = due or (name == "recall" and recall.lacks(collection, release))
+    if images < 2 or not due:
         return False
     return work(collection, release) is not None
 

@@ -8,7 +8,8 @@ export function planWords(plan) {
     t(plan.matching_is_lower_bound ? "over %s matching" : "%s matching", plan.matching),
   ];
   if (plan.compared) words.push(t("%s compared", plan.compared));
-  if (plan.recall) words.push(t("recall last measured %s", plan.recall.recall ?? JSON.stringify(plan.recall)));
+  if (plan.recall) words.push(t("recall last measured %s", plan.recall.at_10));
+  else if (plan.kind === "index") words.push(t("recall of such a query was not measured"));
   return [...words, plan.metric, plan.release, `${plan.ms} ms`].join(" · ");
 }
 
