@@ -237,7 +237,9 @@ EXAMPLES: dict[str, Any] = {
         "image": _OTHER,
         "release": "starter",
         "score": 0.835,
-        "parts": {"context": {"similarity": 0.795, "weight": 0.7, "contribution": 0.5565}},
+        "parts": {
+            "context": {"similarity": 0.795, "score": 0.795, "weight": 0.7, "contribution": 0.5565}
+        },
         "context": {
             "pairs": [
                 {

@@ -132,8 +132,9 @@ class Waiting(serializers.Serializer[Any]):
 
 class PartShape(serializers.Serializer[Any]):
     similarity = serializers.FloatField(help_text="Cosine.")
+    score = serializers.FloatField(help_text="The similarity in the query's metric.")
     weight = serializers.FloatField()
-    contribution = serializers.FloatField(help_text="similarity · weight; they sum to the score.")
+    contribution = serializers.FloatField(help_text="score · weight; they sum to the hit's score.")
 
 
 _Segment = named(

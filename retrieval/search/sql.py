@@ -268,25 +268,34 @@ def _segments(release: Release, class_index: int | None) -> str:
     return f"r.release_id = {int(release.pk)} AND r.class_index IS NOT NULL AND {wanted}"
 
 
+def least_similarity(metric: str) -> int:
+    """What a picture without such a segment has: the similarity of opposite vectors."""
+    return 0 if metric == "euclidean" else -1
+
+
 def best_region(
     space: Space, release: Release, vector: str, class_index: int | None, metric: str
 ) -> Clause:
     """SQL of the similarity of a picture's most similar segment; of none at all, the least there is."""
-    none = 0 if metric == "euclidean" else -1
     text = (
         f"coalesce((SELECT max({space.similarity(metric, True)}) FROM retrieval_region r "
-        f"WHERE r.image_id = d.image_id AND {_segments(release, class_index)}), {none})"
+        f"WHERE r.image_id = d.image_id AND {_segments(release, class_index)}), {least_similarity(metric)})"
     )
     return Clause(text, (vector,))
 
 
 def matched_regions(
-    space: Space, release: Release, vector: str, class_index: int | None, images: Sequence[Any]
+    space: Space,
+    release: Release,
+    vector: str,
+    class_index: int | None,
+    images: Sequence[Any],
+    metric: str = "cosine",
 ) -> list[Row]:
-    """(image id, number, class index, area, box, cosine) of each picture's most similar segment."""
+    """(image id, number, class index, area, box, similarity) of each picture's most similar segment."""
     text = (
         "SELECT DISTINCT ON (r.image_id) r.image_id, r.number, r.class_index, r.area, r.box, "
-        f"{space.similarity('cosine', True)} AS similarity FROM retrieval_region r "
+        f"{space.similarity(metric, True)} AS similarity FROM retrieval_region r "
         f"WHERE r.image_id = ANY(%s) AND {_segments(release, class_index)} "
         "ORDER BY r.image_id, similarity DESC, r.number"
     )
