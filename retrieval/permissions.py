@@ -55,6 +55,14 @@ def can_manage(user: User, collection: Collection) -> bool:
     return collection.memberships.filter(user=user, role=Membership.Role.MANAGER).exists()
 
 
+def managed_by(user: User) -> QuerySet[Collection]:
+    """Collections that `user` manages: the set of which `can_manage` is the test."""
+    if user.is_superuser:
+        return visible_to(user)
+    rule = Q(owner=user) | Q(memberships__user=user, memberships__role=Membership.Role.MANAGER)
+    return Collection.objects.filter(rule).exclude(kind="trash").distinct()
+
+
 def require_manage(user: User, collection: Collection) -> None:
     """Raises Forbidden unless `can_manage`."""
     if not can_manage(user, collection):

@@ -64,6 +64,9 @@ def places_fixture(world) -> dict[str, Any]:
         "token": ApiToken.objects.create(user=ada, name="t", digest="e" * 64).pk,
         "upload": str(upload.pk),
         "saved": SavedSearch.objects.create(owner=ada, name="s", query={}).pk,
+        "shared": SavedSearch.objects.create(
+            owner=editor, name="shared", query={}, collection=collection, shared=True
+        ).pk,
         "webhook": hook.pk,
         "pair": pair.pk,
         "nothing": str(uuid.uuid4()),

@@ -126,13 +126,22 @@ MATRIX: dict[str, list[tuple[str, dict[str, Any], Any, str]]] = {
     "api:saved_searches": [
         ("GET", {}, None, OWN),
         ("POST", {}, {"name": "n", "query": {}}, created(OWN)),
+        ("POST", {}, {"name": "n", "collection": "collection", "shared": True}, created(EDIT)),
     ],
     "api:saved_search": [
         ("GET", {"pk": "saved"}, None, MINE),
         ("PATCH", {"pk": "saved"}, {"name": "n"}, MINE),
         ("DELETE", {"pk": "saved"}, None, with_status(MINE, 204)),
+        # The editor's, shared in the owner's collection: who manages that may end the sharing.
+        ("GET", {"pk": "shared"}, None, SEE),
+        ("PATCH", {"pk": "shared"}, {"name": "n"}, "401 403 200 403 404 200 401"),
+        ("PATCH", {"pk": "shared"}, {"shared": False}, EDIT),
+        ("DELETE", {"pk": "shared"}, None, with_status(EDIT, 204)),
     ],
-    "api:saved_answer": [("POST", {"pk": "saved"}, {}, MINE)],
+    "api:saved_answer": [
+        ("POST", {"pk": "saved"}, {}, MINE),
+        ("POST", {"pk": "shared"}, {}, SEE),
+    ],
     # --- API: jobs, webhooks, the platform
     "api:jobs": [("GET", {}, {"collection": "collection"}, SEE)],
     "api:job_summary": [("GET", {}, {"collection": "collection"}, SEE)],

@@ -10,7 +10,7 @@ from django.test import Client
 
 from retrieval import search, services
 from retrieval.errors import NotFound, QueryInvalid
-from retrieval.models import Image, Release
+from retrieval.models import Image, Region, Release
 from retrieval.search.explain import explain, to_json
 from tests.search_world import ask, world_fixture  # noqa: F401
 
@@ -79,6 +79,38 @@ def test_regions_are_explained_by_what_they_found(world):
     assert abs(found.score - hit.score) < 1e-3
     assert [r["number"] for r in found.regions] == [m.number for m in hit.regions]
     assert abs(sum(r["share"] for r in found.regions) - hit.parts["region"]) < 1e-3
+
+
+def test_parts_sum_to_the_score_of_the_hit_in_either_metric(world):
+    image, other, third = (str(i.pk) for i in Image.objects.filter(collection=world["own"])[:3])
+    part, scene = {"image": other, "region": 0}, {"cells": [[0, 0, "sky"], [7, 7, "road"]]}
+    queries = [
+        {"like": [{"image": image}]},
+        {"like": [{"image": image}], "unlike": [{"image": third}]},
+        {"like": [{"image": image}, part], "unlike": [{"image": third, "region": 0}]},
+        {"like": [{**part, "class": "car"}]},
+        {"layout": scene},
+        {"like": [{"image": image}, part], "layout": scene},
+    ]
+    for payload in queries:
+        for metric in ("cosine", "euclidean"):
+            answer = ask({**payload, "metric": metric, "limit": 5}, world["ada"])
+            for hit in answer.hits:
+                found = why({**payload, "metric": metric}, world["ada"], hit.image.pk)
+                assert abs(found.score - hit.score) < 2e-3
+                assert found.scores == pytest.approx(dict(hit.parts), abs=2e-3)
+                told = to_json(found)
+                total = sum(p["contribution"] for p in told["parts"].values())
+                assert total == pytest.approx(told["score"])
+                if metric == "cosine":
+                    assert found.scores == pytest.approx(found.similarities)
+
+
+def test_a_picture_without_such_a_segment_is_as_unlike_as_can_be(world):
+    image, other = Image.objects.filter(collection=world["own"])[:2]
+    Region.objects.filter(image=other).update(class_index=None)
+    payload = {"like": [{"image": str(image.pk), "region": 0}], "metric": "euclidean"}
+    assert why(payload, world["ada"], other.pk).score == 0
 
 
 def test_what_cannot_be_explained_says_why(world):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import numpy as np
 import pytest
 from django.test import Client
+from django.utils import timezone
 
 from retrieval import search, services
 from retrieval.errors import FieldInvalid, Forbidden, NameTaken, NotFound, QueryInvalid
 from retrieval.models import (
+    Analysis,
     ClassArea,
     Descriptor,
     Image,
@@ -268,6 +272,55 @@ def test_open_pairs_that_are_near_no_longer_go(world):
     row.save()
     duplicates.find(world["own"], world["release"])
     assert not NearDuplicate.objects.filter(second=copy).exists()
+
+
+def parsed_at(image, release, ended):
+    """The image as one whose analysis ended at this moment."""
+    Analysis.objects.create(
+        image=image,
+        release=release,
+        collection=image.collection,
+        state="done",
+        started_at=ended,
+        finished_at=ended,
+    )
+
+
+def test_large_collections_compare_what_was_parsed_since_whenever_it_was_uploaded(world, settings):
+    settings.EXACT_ROWS = 10
+    own, release, now = world["own"], world["release"], timezone.now()
+    percentiles.measure_pairs(own, release)
+    Analysis.objects.filter(collection=own).update(finished_at=now - timedelta(days=3))
+    images = list(Image.objects.filter(collection=own).order_by("id")[:2])
+    before = duplicates.find(own, release)  # nobody looked yet: all are compared
+    charts.keep(own, release)
+    late, old = copy_of(images[0], 0.2, 1), copy_of(images[1], 0.2, 2)
+    # Uploaded long before the look, and parsed after it; and one that a look had seen already.
+    Image.objects.filter(pk__in=[late.pk, old.pk]).update(created_at=now - timedelta(days=2))
+    parsed_at(late, release, now + timedelta(minutes=1))
+    parsed_at(old, release, now - timedelta(days=1))
+    assert duplicates.find(own, release) == before + 1
+    assert NearDuplicate.objects.filter(second=late).exists()
+    Statistic.objects.filter(collection=own, name="duplicates").delete()
+    assert duplicates.find(own, release) == before + 2
+    assert NearDuplicate.objects.filter(second=old).exists()
+
+
+def test_large_collections_drop_open_pairs_that_are_near_no_longer(world, settings):
+    settings.EXACT_ROWS = 10
+    own, release = world["own"], world["release"]
+    percentiles.measure_pairs(own, release)
+    images = list(Image.objects.filter(collection=own).order_by("id")[:3])
+    copies = [copy_of(image, 0.2, seed) for seed, image in enumerate(images)]
+    before = duplicates.find(own, release)
+    resolved = NearDuplicate.objects.get(second=copies[2])
+    duplicates.resolve(world["ada"], resolved.pk, "duplicate")
+    Descriptor.objects.filter(image__in=copies[1:]).update(context=np.eye(256)[0].tolist())
+    Statistic.objects.filter(collection=own, name="pairs").delete()  # the first is rare in any case
+    assert duplicates.find(own, release) == before - 2
+    assert set(
+        NearDuplicate.objects.filter(second__in=copies).values_list("second_id", "state")
+    ) == {(copies[0].pk, "open"), (copies[2].pk, "duplicate")}
 
 
 # --- the map -----------------------------------------------------------------------------------

@@ -59,6 +59,37 @@ def test_words_mean_classes(world, text, chips, unused):
     assert meaning(text, world) == (chips, unused)
 
 
+@pytest.mark.parametrize(
+    ("text", "chips", "unused"),
+    [
+        ("no more than 30 % sky", {"sky": (0, 0.3)}, []),
+        ("not more  than 30% sky and cars", {"sky": (0, 0.3), "car": IN}, []),
+        ("no less than 30% sky", {"sky": (0.3, 1.0)}, []),
+        ("not fewer than 30 percent sky", {"sky": (0.3, 1.0)}, []),
+        ("sky no more than 30 %", {"sky": (0, 0.3)}, []),
+        ("sky not over 30 %, no cars", {"sky": (0, 0.3), "car": OUT}, []),
+        ("sky not under 30 %", {"sky": (0.3, 1.0)}, []),
+        ("not under 30 % sky", {"sky": (0.3, 1.0)}, []),
+        ("without any more than 30 % sky", {"sky": (0, 0.3)}, []),
+        ("no cars over 10 %", {"car": (0, 0.1)}, []),
+        ("no sky under 10 %", {"sky": (0.1, 1.0)}, []),
+        ("no cars; over 30 % sky", {"car": OUT, "sky": (0.3, 1.0)}, []),
+        ("天空不超过30%", {"sky": (0, 0.3)}, []),
+        ("不超过30%的天空", {"sky": (0, 0.3)}, []),
+        ("天空不少于30%", {"sky": (0.3, 1.0)}, []),
+        ("不低于30%的天空", {"sky": (0.3, 1.0)}, []),
+        ("天空不多于30%，没有人", {"sky": (0, 0.3), "person": OUT}, []),
+        ("天空低于30%", {"sky": (0, 0.3)}, []),
+        ("没有30%以上的天空", {"sky": (0, 0.3)}, []),
+        ("over 30 %", {}, ["over 30 %"]),
+        ("sky blue not over 30 %", {"sky": IN}, ["blue", "not over 30 %"]),
+        ("over 20 % at most 30% sky", {"sky": (0, 0.3)}, ["over 20 %"]),
+    ],
+)
+def test_limits_that_are_denied_are_turned_around(world, text, chips, unused):
+    assert meaning(text, world) == (chips, unused)
+
+
 def test_what_was_understood_is_a_query_of_the_grammar(world):
     found = words.read("forest, mountains, no houses", world["release"])
     query = search.parse(found.query, release=world["release"])

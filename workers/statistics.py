@@ -12,12 +12,13 @@ from workers.projection import draw_map
 
 log = logging.getLogger("paysage.worker")
 
-# In this order: duplicates are judged by percentiles, and found among what came since the charts.
+# In this order: duplicates are judged by percentiles.
 _OF_COLLECTION: tuple[tuple[str, Callable[[Any, Release], Any]], ...] = (
     ("pairs", percentiles.measure_pairs),
     ("regions", percentiles.measure_regions),
     ("recall", recall.measure),
-    ("charts", lambda c, r: (duplicates.find(c, r), charts.keep(c, r))),
+    ("charts", charts.keep),
+    ("duplicates", duplicates.find),
     ("map", draw_map),
 )
 _OF_ALL = _OF_COLLECTION[:3]
@@ -25,7 +26,9 @@ _OF_ALL = _OF_COLLECTION[:3]
 
 def _measure(collection: Collection | None, release: Release, name: str, images: int) -> bool:
     work = dict(_OF_COLLECTION)[name]
-    if images < 2 or not statistics.is_due(collection, release, name, images):
+    due = statistics.is_due(collection, release, name, images)
+    due = due or (name == "recall" and recall.lacks(collection, release))
+    if images < 2 or not due:
         return False
     return work(collection, release) is not None
 

@@ -142,6 +142,7 @@ _SAVED = {
     "shared": True,
     "owner": "ada",
     "own": True,
+    "removable": True,
     "looked_at": _WHEN,
 }
 _PAIR = {
@@ -236,7 +237,9 @@ EXAMPLES: dict[str, Any] = {
         "image": _OTHER,
         "release": "starter",
         "score": 0.835,
-        "parts": {"context": {"similarity": 0.795, "weight": 0.7, "contribution": 0.5565}},
+        "parts": {
+            "context": {"similarity": 0.795, "score": 0.795, "weight": 0.7, "contribution": 0.5565}
+        },
         "context": {
             "pairs": [
                 {
@@ -282,7 +285,7 @@ EXAMPLES: dict[str, Any] = {
             }
         ],
     },
-    "SavedSearch": {**_SAVED, "new": 2},
+    "SavedSearch": {**_SAVED, "new": 2, "error": None},
     "SavedSearchPage": _page(_SAVED),
     "Pair": _PAIR,
     "PairPage": {**_page(_PAIR), "count": 1},

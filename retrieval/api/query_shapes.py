@@ -132,8 +132,9 @@ class Waiting(serializers.Serializer[Any]):
 
 class PartShape(serializers.Serializer[Any]):
     similarity = serializers.FloatField(help_text="Cosine.")
+    score = serializers.FloatField(help_text="The similarity in the query's metric.")
     weight = serializers.FloatField()
-    contribution = serializers.FloatField(help_text="similarity · weight; they sum to the score.")
+    contribution = serializers.FloatField(help_text="score · weight; they sum to the hit's score.")
 
 
 _Segment = named(
@@ -269,6 +270,16 @@ class SavedSearchRequest(serializers.Serializer[Any]):
     collection = serializers.IntegerField(required=False, allow_null=True)
 
 
+_WhyNot = named(
+    "WhyNot",
+    {
+        "code": serializers.CharField(),
+        "message": serializers.CharField(),
+        "field": serializers.CharField(allow_null=True),
+    },
+)
+
+
 class SavedSearchShape(serializers.Serializer[Any]):
     id = serializers.IntegerField()
     name = serializers.CharField()
@@ -277,9 +288,20 @@ class SavedSearchShape(serializers.Serializer[Any]):
     shared = serializers.BooleanField()
     owner = serializers.CharField()
     own = serializers.BooleanField()
+    removable = serializers.BooleanField(
+        help_text="The caller may delete it, or send `shared: false`: the owner, and managers of the "
+        "collection that it is shared in."
+    )
     looked_at = serializers.DateTimeField(allow_null=True)
     new = serializers.IntegerField(
-        required=False, help_text="Parsed since the caller looked; in lists with `?new=true`."
+        required=False,
+        allow_null=True,
+        help_text="Parsed since the caller looked; in lists with `?new=true`. Null where it fails.",
+    )
+    error = _WhyNot(
+        required=False,
+        allow_null=True,
+        help_text="Beside `new`: why the query cannot be answered, such as an example that is gone.",
     )
 
 

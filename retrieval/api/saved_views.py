@@ -15,8 +15,9 @@ from retrieval import selectors
 from retrieval.api import query_shapes
 from retrieval.api import serializers as shapes
 from retrieval.api.base import CURSOR, LIMIT, flag_of, form_of, page_of
-from retrieval.errors import FieldInvalid
+from retrieval.errors import FieldInvalid, RetrievalError
 from retrieval.models import Collection, NearDuplicate, SavedSearch
+from retrieval.phrases import said
 from retrieval.search import duplicates, saved
 from retrieval.upload import active_release
 
@@ -26,14 +27,23 @@ _STATES = NearDuplicate.State.values
 
 def saved_json(search: SavedSearch, user: Any) -> dict[str, Any]:
     """A saved search as the API gives it."""
-    return {**_record(search, user, saved.looked_at(user, search)), "new": _new(search, user)}
+    removable = bool(saved.removable(user, [search]))
+    looked_at = saved.looked_at(user, search)
+    return {**_record(search, user, looked_at, removable), **_new(search, user)}
 
 
-def _new(search: SavedSearch, user: Any) -> int:
-    return saved.new_since(user, search, active_release())
+def _new(search: SavedSearch, user: Any) -> dict[str, Any]:
+    """How many are new, or why nobody can say: one dead example hides no other saved search."""
+    try:
+        return {"new": saved.new_since(user, search, active_release()), "error": None}
+    except RetrievalError as error:
+        told = {"code": error.code, "message": said(error.message), "field": error.field}
+        return {"new": None, "error": told}
 
 
-def _record(search: SavedSearch, user: Any, moment: datetime | None) -> dict[str, Any]:
+def _record(
+    search: SavedSearch, user: Any, moment: datetime | None, removable: bool
+) -> dict[str, Any]:
     return {
         "id": search.pk,
         "name": search.name,
@@ -42,6 +52,7 @@ def _record(search: SavedSearch, user: Any, moment: datetime | None) -> dict[str
         "shared": search.shared,
         "owner": str(search.owner),
         "own": search.owner_id == user.pk,
+        "removable": removable,
         "looked_at": moment,
     }
 
@@ -88,11 +99,14 @@ class SavedSearchesView(APIView):
 
         def shape(rows: list[SavedSearch]) -> list[dict[str, Any]]:
             looks = saved.looks_at(request.user, rows)
-            records = [_record(row, request.user, looks.get(row.pk)) for row in rows]
+            removable = saved.removable(request.user, rows)
+            records = [
+                _record(row, request.user, looks.get(row.pk), row.pk in removable) for row in rows
+            ]
             if not count:
                 return records
             pairs = zip(records, rows, strict=True)
-            return [{**record, "new": _new(row, request.user)} for record, row in pairs]
+            return [{**record, **_new(row, request.user)} for record, row in pairs]
 
         return Response(page_of(saved.searches_for(request.user), request, ["name", "id"], shape))
 

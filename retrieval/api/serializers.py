@@ -103,6 +103,16 @@ class HitShape(serializers.Serializer[Any]):
     links = serializers.DictField(child=serializers.CharField())
 
 
+_Recall = named(
+    "Recall",
+    {
+        "at_10": serializers.FloatField(help_text="Share of the 10 nearest that are found."),
+        "of": serializers.CharField(help_text="Kind of query: a space, default, painted, region."),
+        "measured_at": serializers.DateTimeField(),
+    },
+)
+
+
 class PlanShape(serializers.Serializer[Any]):
     """How the answer was found; docs/search.md says more."""
 
@@ -113,7 +123,9 @@ class PlanShape(serializers.Serializer[Any]):
     release = serializers.CharField()
     metric = serializers.CharField()
     rank = serializers.DictField(child=serializers.FloatField())
-    recall = serializers.FloatField(allow_null=True)
+    recall = _Recall(
+        allow_null=True, help_text="Of an index; null for a kind of query that was not measured."
+    )
     ms = serializers.FloatField()
 
 

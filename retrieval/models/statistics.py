@@ -28,6 +28,7 @@ class Statistic(models.Model):
         REGIONS = "regions", "best similarities of random regions in random images"
         RECALL = "recall", "recall of the indexes"
         CHARTS = "charts", "class areas and co-occurrence"
+        DUPLICATES = "duplicates", "until when near-duplicates were looked for"
         MAP = "map", "the projection of the map"
 
     release = models.ForeignKey(Release, on_delete=models.CASCADE, related_name="statistics")
@@ -48,7 +49,7 @@ class Statistic(models.Model):
                 nulls_distinct=False,
             ),
             models.CheckConstraint(
-                condition=Q(name__in=("pairs", "regions", "recall", "charts", "map")),
+                condition=Q(name__in=("pairs", "regions", "recall", "charts", "duplicates", "map")),
                 name="statistic_name_known",
             ),
         )

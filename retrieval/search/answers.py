@@ -22,7 +22,7 @@ from retrieval.search.planner import (
     page_of,
     searched_collections,
 )
-from retrieval.search.recall import last_measured
+from retrieval.search.recall import kind_of, last_measured
 from retrieval.search.sql import Row
 from retrieval.search.vectors import as_text
 from retrieval.selectors import classes_of
@@ -105,11 +105,12 @@ def _plan(search: Search, page: Page, started: float) -> dict[str, Any]:
     recall = None
     if page.kind == "index":
         collections = searched_collections(search.query, search.user)
-        recall = last_measured(collections, search.release, dict(search.rank))
+        recall = last_measured(collections, search.release, kind_of(search))
+    counted = page.matching is not None
     return {
         "kind": page.kind,
-        "matching": search.matching,
-        "matching_is_lower_bound": search.matching > settings.EXACT_ROWS,
+        "matching": page.matching if counted else search.matching,
+        "matching_is_lower_bound": not counted and search.matching > settings.EXACT_ROWS,
         "compared": page.compared,
         "release": search.release.name,
         "metric": search.query.metric,

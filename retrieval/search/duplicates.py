@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
 from django.conf import settings
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 
 from retrieval.errors import FieldInvalid, NotFound
-from retrieval.models import Collection, Descriptor, NearDuplicate, Release, Statistic
+from retrieval.models import Analysis, Collection, Descriptor, NearDuplicate, Release, Statistic
 from retrieval.permissions import require_edit, visible_to
-from retrieval.search import sql
+from retrieval.search import sql, statistics
 from retrieval.search.grammar import parse
 from retrieval.search.percentiles import percentile, samples_for
 from retrieval.search.vectors import as_text, dense
@@ -26,6 +27,9 @@ recompressed, against the nearest pairs of different pictures."""
 PERCENTILE = 99.9
 """Both similarities must also lie above this share of the collection's random pairs."""
 NEIGHBOURS = 5
+OVERLAP = timedelta(minutes=10)
+"""A look begins this long before the last one began: an analysis bears the time at which it ended, and
+is seen when its worker has stored it, a moment later."""
 _BLOCK = 1024
 
 User = Any
@@ -34,6 +38,16 @@ Pair = tuple[uuid.UUID, uuid.UUID, float, float]
 
 def _collection_rows(collection: Collection, release: Release) -> QuerySet[Descriptor]:
     return Descriptor.objects.filter(collection=collection, release=release).order_by("image_id")
+
+
+def _near(one: Descriptor, other: Descriptor) -> list[Pair]:
+    """The two as a pair, or nothing where they are not near."""
+    context = float(dense(one, "context") @ dense(other, "context"))
+    layout = float(dense(one, "layout") @ dense(other, "layout"))
+    if context < CONTEXT or layout < LAYOUT:
+        return []
+    first, second = sorted((one.image_id, other.image_id))
+    return [(first, second, context, layout)]
 
 
 def _exact_pairs(rows: Sequence[Descriptor]) -> Iterator[Pair]:
@@ -51,7 +65,7 @@ def _exact_pairs(rows: Sequence[Descriptor]) -> Iterator[Pair]:
 def _indexed_pairs(
     collection: Collection, release: Release, newer: QuerySet[Descriptor]
 ) -> Iterator[Pair]:
-    """Pairs of new pictures with their nearest ones, through the index."""
+    """Pairs of these pictures with their nearest ones, through the index."""
     space = sql.spaces_of(release)["context"]
     nothing = parse({}, release=release)
     for row in newer.iterator(chunk_size=500):
@@ -59,11 +73,7 @@ def _indexed_pairs(
         text = as_text("context", dense(row, "context"))
         found = sql.candidates(where, space, text, NEIGHBOURS, 2_000)
         for other in Descriptor.objects.filter(image_id__in=found, release=release):
-            similarity = float(dense(row, "context") @ dense(other, "context"))
-            placed = float(dense(row, "layout") @ dense(other, "layout"))
-            if similarity >= CONTEXT and placed >= LAYOUT:
-                first, second = sorted((row.image_id, other.image_id))
-                yield first, second, similarity, placed
+            yield from _near(row, other)
 
 
 def _above_percentile(collection: Collection, release: Release, pairs: list[Pair]) -> list[Pair]:
@@ -80,26 +90,65 @@ def _above_percentile(collection: Collection, release: Release, pairs: list[Pair
     ]
 
 
+def _newer(rows: QuerySet[Descriptor], release: Release, kept: Statistic | None) -> Any:
+    """Those whose analysis ended since the last look; all where nobody looked yet.
+
+    When a picture was uploaded says nothing: it may have waited for its analysis through a look.
+    """
+    if kept is None:
+        return rows
+    moment = datetime.fromisoformat(kept.values["until"])
+    ended = Analysis.objects.filter(
+        image=OuterRef("image_id"), release=release, state="done", finished_at__gt=moment
+    )
+    return rows.filter(Exists(ended))
+
+
+def _open_pairs(collection: Collection, rows: QuerySet[Descriptor]) -> list[Pair]:
+    """The open pairs of a collection as they are now, without those that are near no longer."""
+    found = []
+    pairs = NearDuplicate.objects.filter(collection=collection, state="open")
+    ids = list(pairs.values_list("first_id", "second_id"))
+    for start in range(0, len(ids), _BLOCK):
+        block = ids[start : start + _BLOCK]
+        images = {image for pair in block for image in pair}
+        stored = {row.image_id: row for row in rows.filter(image_id__in=images)}
+        for first, second in block:
+            if first in stored and second in stored:
+                found += _near(stored[first], stored[second])
+    return found
+
+
+def _drop_stale(collection: Collection, pairs: Sequence[Pair]) -> None:
+    """Drop the open pairs that are not among these."""
+    kept = {(pair[0], pair[1]) for pair in pairs}
+    stale = NearDuplicate.objects.filter(collection=collection, state="open")
+    gone = [
+        pk
+        for pk, *ids in stale.values_list("pk", "first_id", "second_id")
+        if tuple(ids) not in kept
+    ]
+    stale.filter(pk__in=gone).delete()
+
+
 def find(collection: Collection, release: Release) -> int:
     """Look for near-duplicates and keep them; how many are open now.
 
-    All pairs of a small collection; of a large one the nearest of each picture that came since.
-    Open pairs that are near no longer (after a new release, say) are dropped.
+    All pairs of a small collection; of a large one the open pairs anew, and the nearest of each picture
+    whose analysis ended since the last look. Open pairs that are near no longer (after a new release,
+    say) are dropped.
     """
     rows = _collection_rows(collection, release)
-    if rows.count() <= settings.EXACT_ROWS:
-        near = list(_exact_pairs(list(rows))) if rows else []
-        pairs = _above_percentile(collection, release, near)
-        kept = {(pair[0], pair[1]) for pair in pairs}
-        stale = NearDuplicate.objects.filter(collection=collection, state="open")
-        gone = [d.pk for d in stale if (d.first_id, d.second_id) not in kept]
-        stale.filter(pk__in=gone).delete()
+    images = rows.count()
+    until = timezone.now() - OVERLAP
+    if images <= settings.EXACT_ROWS:
+        near = list(_exact_pairs(list(rows))) if images else []
     else:
-        since = Statistic.objects.filter(collection=collection, release=release, name="charts")
-        moment = since.values_list("measured_at", flat=True).first()
-        newer = rows.filter(image__created_at__gt=moment) if moment else rows
-        found = list(dict.fromkeys(_indexed_pairs(collection, release, newer)))
-        pairs = _above_percentile(collection, release, found)
+        newer = _newer(rows, release, statistics.kept(collection, release, "duplicates"))
+        near = [*_open_pairs(collection, rows), *_indexed_pairs(collection, release, newer)]
+        near = list({pair[:2]: pair for pair in near}.values())
+    pairs = _above_percentile(collection, release, near)
+    _drop_stale(collection, pairs)
     NearDuplicate.objects.bulk_create(
         [
             NearDuplicate(
@@ -111,6 +160,7 @@ def find(collection: Collection, release: Release) -> int:
         unique_fields=("first", "second"),
         update_fields=("context", "layout"),  # what a person said of a pair is not touched
     )
+    statistics.keep(collection, release, "duplicates", images, {"until": until.isoformat()})
     return NearDuplicate.objects.filter(collection=collection, state="open").count()
 
 

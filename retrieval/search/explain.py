@@ -50,8 +50,12 @@ class RegionPair:
 class Explanation:
     """All reasons of one hit; similarities are cosines, whatever metric ordered the answer.
 
+    A Euclidean similarity is no sum over regions, cells or classes, so the tables explain cosines.
+
     Attributes:
-        similarities, weights: by space; `score` is their weighted sum.
+        similarities, weights: by space.
+        scores: the similarities in the query's metric, equal to them for cosine; `score`, which is the
+            hit's, is their weighted sum.
         pairs: largest share first; all of them sum to the context similarity.
         cells: (8, 8) shares of the layout similarity, or None where layout is not in use.
         classes: by class index: (share of the query, share of the hit, share of the composition
@@ -63,6 +67,7 @@ class Explanation:
     release: Release
     score: float
     similarities: dict[str, float]
+    scores: dict[str, float]
     weights: dict[str, float]
     pairs: list[RegionPair]
     cells: Matrix | None
@@ -136,8 +141,27 @@ def _classes(search: Search, hit: Descriptor) -> list[tuple[int, float, float, f
     return sorted(rows, key=lambda row: -abs(row[3]))
 
 
+def _region_score(search: Search, image: Image) -> float:
+    """The region score of the picture in the query's metric, as its hit has it."""
+    space, metric = sql.spaces_of(search.release)["region"], search.query.metric
+    score = 0.0
+    for part in search.targets.parts:
+        vector, index = as_text("region", part.vector), part.example.class_index
+        rows = sql.matched_regions(space, search.release, vector, index, [image.pk], metric)
+        score += part.share * (float(rows[0][5]) if rows else sql.least_similarity(metric))
+    return score
+
+
+def _score(search: Search, space: str, hit: Descriptor) -> float:
+    """The similarity of whole pictures in the query's metric; a painting has the cosine alone."""
+    vector, own = search.targets.vectors[space], dense(hit, space)
+    if search.query.metric == "euclidean" and not search.query.cells:
+        return 1 - float(np.linalg.norm(vector - own)) / 2
+    return float(vector @ own)
+
+
 def _regions(search: Search, image: Image) -> tuple[list[dict[str, Any]], float]:
-    """Each part's most similar segment, and the region score."""
+    """Each part's most similar segment, and the sum of their shares."""
     space = sql.spaces_of(search.release)["region"]
     found, score = [], 0.0
     for part in search.targets.parts:
@@ -180,15 +204,18 @@ def explain(query: Query, user: Any, release: Release, image_id: uuid.UUID | str
     similarities = {
         space: float(vector @ dense(hit, space)) for space, vector in search.targets.vectors.items()
     }
+    scores = {space: _score(search, space, hit) for space in search.targets.vectors}
     regions: list[dict[str, Any]] = []
     if search.targets.parts:
         regions, similarities["region"] = _regions(search, image)
+        scores["region"] = _region_score(search, image)
     pairs = _linked(_pairs(search, hit)) if "context" in search.targets.vectors else []
     return Explanation(
         image=image,
         release=release,
-        score=sum(search.rank[space] * value for space, value in similarities.items()),
+        score=sum(search.rank[space] * value for space, value in scores.items()),
         similarities=similarities,
+        scores=scores,
         weights=dict(search.rank),
         pairs=pairs,
         cells=_cells(search, hit),
@@ -219,8 +246,9 @@ def to_json(explanation: Explanation, most_pairs: int = 20) -> dict[str, Any]:
         "parts": {
             space: {
                 "similarity": value,
+                "score": explanation.scores[space],
                 "weight": explanation.weights[space],
-                "contribution": explanation.weights[space] * value,
+                "contribution": explanation.weights[space] * explanation.scores[space],
             }
             for space, value in explanation.similarities.items()
         },

@@ -68,11 +68,17 @@ class Search:
 
 @dataclass(frozen=True)
 class Page:
-    """Rows of a page and one more, if there is one; how they were found."""
+    """Rows of a page and one more, if there is one; how they were found.
+
+    Attributes:
+        compared: rows that were scored; none where a query only filters.
+        matching: how many match, where all were counted on the way; else the search's number holds.
+    """
 
     rows: list[Row]
     kind: str
     compared: int
+    matching: int | None = None
     pool: tuple[uuid.UUID, ...] = ()
     beyond_from: int | None = None
 
@@ -120,14 +126,16 @@ def matching_of(query: Query, where: Clause) -> int:
 def _by_classes(search: Search, place: paging.Cursor | None, most: int) -> Page:
     indices = [asked.index for asked in search.query.classes if asked.min > 0]
     after = (place.score, place.image) if place else None
-    rows = sql.by_classes(search.where, search.release, indices, most, after)
-    return Page(rows, "sql", search.matching)
+    if not indices:
+        return Page(sql.newest(search.where, most, after), "sql", 0)
+    rows, matching = sql.by_classes(search.where, search.release, indices, most, after)
+    return Page(rows, "sql", matching, matching)
 
 
 def _exact(search: Search, place: paging.Cursor | None, most: int) -> Page:
     after = (place.score, place.image) if place else None
-    rows = sql.exact(search.where, search.scoring, most, after)
-    return Page(rows, "exact", search.matching)
+    rows, matching = sql.exact_counted(search.where, search.scoring, most, after)
+    return Page(rows, "exact", matching, matching)
 
 
 def within(where: Clause, images: Sequence[uuid.UUID], inside: bool) -> Clause:
@@ -176,23 +184,28 @@ def _by_index(search: Search, most: int) -> Page:
     rows = sql.exact(within(search.where, pool, True), search.scoring, most) if enough else []
     if len(rows) < min(search.query.limit, search.matching):
         return _exact(search, None, most)
-    return Page(rows, "index", len(pool), tuple(pool))
+    return Page(rows, "index", len(pool), pool=tuple(pool))
 
 
 def _later_page(search: Search, place: paging.Cursor, most: int) -> Page:
     """A page of a kept pool, and behind its end of all other matches."""
     pool = paging.pool_of(place, search.user)
     after = (place.score, place.image)
+    inside = within(search.where, pool, True)
     rows: list[Row] = []
-    if not place.beyond:
-        rows = sql.exact(within(search.where, pool, True), search.scoring, most, after)
-    compared, beyond_from = len(pool), len(rows)
+    if place.beyond:
+        in_pool = sql.count(inside)
+    else:
+        rows, in_pool = sql.exact_counted(inside, search.scoring, most, after)
+    compared, beyond_from, matching = in_pool, len(rows), None
     if len(rows) < most:
         rest = within(search.where, pool, False)
         after_rest = after if place.beyond else None
-        rows += sql.exact(rest, search.scoring, most - len(rows), after_rest)
-        compared = search.matching
-    return Page(rows, "index", compared, tuple(pool), beyond_from)
+        others, more = sql.exact_counted(rest, search.scoring, most - len(rows), after_rest)
+        rows += others
+        matching = in_pool + more
+        compared = more if place.beyond else matching
+    return Page(rows, "index", compared, matching, tuple(pool), beyond_from)
 
 
 def page_of(search: Search, place: paging.Cursor | None) -> Page:

@@ -8,22 +8,30 @@ from datetime import datetime
 from typing import Any
 
 from django.db import IntegrityError, transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from retrieval.errors import FieldInvalid, Forbidden, NameTaken, NotFound
-from retrieval.models import Collection, Image, Release, SavedSearch, SavedSearchLook
-from retrieval.permissions import visible_to
+from retrieval.models import Collection, Image, Membership, Release, SavedSearch, SavedSearchLook
+from retrieval.permissions import can_manage, managed_by, require_edit, visible_to
 from retrieval.search import charts
 from retrieval.search.answers import Answer, run
 from retrieval.search.grammar import MAX_LIMIT, Query, parse
+from retrieval.search.vectors import descriptors_of
 
 User = Any
 
 
 def searches_for(user: User) -> QuerySet[SavedSearch]:
-    """The user's own, and those shared within collections that the user sees."""
-    shared = Q(shared=True, collection__in=visible_to(user))
+    """The user's own, and those shared within collections that the user and their author see."""
+    member = Membership.objects.filter(collection=OuterRef("collection"), user=OuterRef("owner"))
+    author_sees = (
+        Q(collection__owner=F("owner"))
+        | Q(collection__visibility="public")
+        | Q(owner__is_superuser=True)
+        | Exists(member)
+    )
+    shared = Q(author_sees, shared=True, collection__in=visible_to(user))
     return (
         SavedSearch.objects.filter(Q(owner=user) | shared)
         .select_related("owner", "collection")
@@ -39,12 +47,16 @@ def search_for(user: User, pk: int) -> SavedSearch:
     return found
 
 
-def _checked(name: str, query: Any, release: Release) -> tuple[str, dict[str, Any]]:
+def _checked_name(name: str) -> str:
     name = name.strip().replace("\0", "")
     if not name or len(name) > 120:
         raise FieldInvalid("A saved search's name has 1 to 120 characters.", field="name")
+    return name
+
+
+def _checked_query(query: Any, release: Release) -> dict[str, Any]:
     parse(query, release=release)
-    return name, {key: value for key, value in query.items() if key not in ("cursor", "limit")}
+    return {key: value for key, value in query.items() if key not in ("cursor", "limit")}
 
 
 def _store(search: SavedSearch) -> SavedSearch:
@@ -58,6 +70,13 @@ def _store(search: SavedSearch) -> SavedSearch:
     return search
 
 
+def _require_sharing(user: User, collection: Collection | None) -> None:
+    """What is shared stands on everybody's page, so it takes the right to change the collection."""
+    if collection is None:
+        raise FieldInvalid("A search is shared within a collection; name one.", field="collection")
+    require_edit(user, collection)
+
+
 def save(
     user: User,
     name: str,
@@ -66,23 +85,56 @@ def save(
     collection: Collection | None = None,
     shared: bool = False,
 ) -> SavedSearch:
-    """Keep a query; FieldInvalid, QueryInvalid or NameTaken."""
-    name, query = _checked(name, query, release)
-    if shared and collection is None:
-        raise FieldInvalid("A search is shared within a collection; name one.", field="collection")
+    """Keep a query.
+
+    Raises:
+        FieldInvalid, QueryInvalid, NameTaken: by its name, its query, or no collection to share in.
+        Forbidden: it is shared in a collection that the user may not change.
+    """
+    name, query = _checked_name(name), _checked_query(query, release)
+    if shared:
+        _require_sharing(user, collection)
     made = SavedSearch(owner=user, name=name, query=query, collection=collection, shared=shared)
     return _store(made)
 
 
 def change(user: User, search: SavedSearch, release: Release, **values: Any) -> SavedSearch:
-    """Change name, query, collection or shared; only the owner may."""
-    require_owner(user, search)
+    """Change name, query, collection or shared; only the owner may.
+
+    Those who manage the collection may end the sharing, and nothing else. A query that is not given
+    is not checked: one that no longer means anything can be renamed still.
+
+    Raises:
+        Forbidden: it is somebody else's, or stays shared where the user may not change anything.
+        FieldInvalid, QueryInvalid, NameTaken: as for a new one.
+    """
+    if not (values == {"shared": False} and manages_sharing(user, search)):
+        require_owner(user, search)
     for key, value in values.items():
         setattr(search, key, value)
-    search.name, search.query = _checked(search.name, search.query, release)
-    if search.shared and search.collection is None:
-        raise FieldInvalid("A search is shared within a collection; name one.", field="collection")
+    search.name = _checked_name(search.name)
+    if "query" in values:
+        search.query = _checked_query(search.query, release)
+    if search.shared:
+        _require_sharing(user, search.collection)
     return _store(search)
+
+
+def manages_sharing(user: User, search: SavedSearch) -> bool:
+    """Whether the search is shared in a collection that the user manages."""
+    shared_in = search.collection if search.shared else None
+    return shared_in is not None and can_manage(user, shared_in)
+
+
+def removable(user: User, searches: Sequence[SavedSearch]) -> set[int]:
+    """Ids of those that the user may delete or share no longer; asks nothing where all are own."""
+    own = {one.pk for one in searches if one.owner_id == user.pk or user.is_superuser}
+    others = [one for one in searches if one.pk not in own and one.shared]
+    if not others:
+        return own
+    places = {one.collection_id for one in others if one.collection_id is not None}
+    managed = set(managed_by(user).filter(pk__in=places).values_list("pk", flat=True))
+    return own | {one.pk for one in others if one.collection_id in managed}
 
 
 def require_owner(user: User, search: SavedSearch) -> None:
@@ -92,8 +144,9 @@ def require_owner(user: User, search: SavedSearch) -> None:
 
 
 def delete(user: User, search: SavedSearch) -> None:
-    """Remove it for everybody."""
-    require_owner(user, search)
+    """Remove it for everybody; Forbidden unless it is one's own, or shared where one manages."""
+    if not manages_sharing(user, search):
+        require_owner(user, search)
     search.delete()
 
 
@@ -136,11 +189,16 @@ def new_since(user: User, search: SavedSearch, release: Release) -> int:
 
     A query of filters alone matches or does not, so its new matches are counted. A ranked query
     orders everything there is: of it the first 200 are the answer. Without a look nothing is new.
+
+    Raises:
+        QueryInvalid: a class or an example means nothing to this release any more.
+        NotFound: an example is gone, or not the user's to see.
     """
+    query = parse(search.query, release=release)
+    descriptors_of(query, release, user)  # a dead search says so before anybody looked, too
     moment = looked_at(user, search)
     if moment is None:
         return 0
-    query = parse(search.query, release=release)
     newer = _since(query, moment)
     if not query.has_vectors:
         return charts.count(newer, user, release)

@@ -190,39 +190,73 @@ def _behind(after: Place | None) -> Clause:
     return Clause("(score, image_id) < (%s::float8, %s::uuid)", after)
 
 
-def exact(where: Clause, scoring: Scoring, limit: int, after: Place | None = None) -> list[Row]:
-    """(image id, score, part, …) of the nearest among all rows that match; ties newest first."""
-    columns, behind = scoring.columns, _behind(after)
+Ranked = tuple[list[Row], int]
+"""Rows of a page, and how many matched in all."""
+
+
+def _ranked(
+    scored: str, select: str, values: Sequence[Any], after: Place | None, limit: int
+) -> Ranked:
+    """A page of the scored rows `s`, sorted by score and id, beside the number of all of `s`.
+
+    They are counted where they lie, in the same statement: beside scoring them that costs little, and
+    the number is of just the rows that were compared. A page without rows gives it too.
+    """
+    behind = _behind(after)
     text = (
-        f"WITH s AS MATERIALIZED (SELECT d.image_id, {columns.text} FROM retrieval_descriptor d "
-        f"WHERE {where.text}), t AS (SELECT image_id, {scoring.total} AS score, "
-        f"{', '.join(scoring.names)} FROM s) "
-        f"SELECT * FROM t WHERE {behind.text} ORDER BY score DESC, image_id DESC LIMIT %s"
+        f"WITH s AS MATERIALIZED ({scored}), t AS ({select}), p AS (SELECT * FROM t "
+        f"WHERE {behind.text} ORDER BY score DESC, image_id DESC LIMIT %s) "
+        "SELECT n.number, p.* FROM (SELECT count(*) AS number FROM s) n LEFT JOIN p ON true "
+        "ORDER BY p.score DESC, p.image_id DESC"
     )
-    return rows_of(text, (*columns.values, *where.values, *behind.values, limit))
+    rows = rows_of(text, (*values, *behind.values, limit))
+    return [row[1:] for row in rows if row[1] is not None], int(rows[0][0])
+
+
+def exact_counted(
+    where: Clause, scoring: Scoring, limit: int, after: Place | None = None
+) -> Ranked:
+    """(image id, score, part, …) of the nearest among all rows that match; ties newest first."""
+    columns = scoring.columns
+    return _ranked(
+        f"SELECT d.image_id, {columns.text} FROM retrieval_descriptor d WHERE {where.text}",
+        f"SELECT image_id, {scoring.total} AS score, {', '.join(scoring.names)} FROM s",
+        (*columns.values, *where.values),
+        after,
+        limit,
+    )
+
+
+def exact(where: Clause, scoring: Scoring, limit: int, after: Place | None = None) -> list[Row]:
+    """The rows of `exact_counted` alone."""
+    return exact_counted(where, scoring, limit, after)[0]
+
+
+def newest(where: Clause, limit: int, after: Place | None = None) -> list[Row]:
+    """(image id, 0) of what matches, newest first: the index on image ids gives them at once."""
+    behind = _behind(after)
+    text = (
+        f"SELECT image_id, score FROM (SELECT d.image_id, 0::float8 AS score "
+        f"FROM retrieval_descriptor d WHERE {where.text}) s WHERE {behind.text} "
+        "ORDER BY image_id DESC LIMIT %s"
+    )
+    return rows_of(text, (*where.values, *behind.values, limit))
 
 
 def by_classes(
     where: Clause, release: Release, indices: Sequence[int], limit: int, after: Place | None = None
-) -> list[Row]:
+) -> Ranked:
     """(image id, summed share of the asked classes), largest first; ties newest first."""
-    behind = _behind(after)
-    if not indices:  # nothing to sum: the index on image ids gives the newest at once
-        text = (
-            f"SELECT image_id, score FROM (SELECT d.image_id, 0::float8 AS score "
-            f"FROM retrieval_descriptor d WHERE {where.text}) s WHERE {behind.text} "
-            "ORDER BY image_id DESC LIMIT %s"
-        )
-        return rows_of(text, (*where.values, *behind.values, limit))
-    text = (
-        "WITH s AS MATERIALIZED (SELECT d.image_id, coalesce((SELECT sum(a.fraction) "
+    return _ranked(
+        "SELECT d.image_id, coalesce((SELECT sum(a.fraction) "
         "FROM retrieval_classarea a WHERE a.image_id = d.image_id "
         f"AND a.release_id = {int(release.pk)} AND a.class_index = ANY(%s)), 0) AS score "
-        f"FROM retrieval_descriptor d WHERE {where.text}) "
-        f"SELECT image_id, score FROM s WHERE {behind.text} "
-        "ORDER BY score DESC, image_id DESC LIMIT %s"
+        f"FROM retrieval_descriptor d WHERE {where.text}",
+        "SELECT image_id, score FROM s",
+        (list(indices), *where.values),
+        after,
+        limit,
     )
-    return rows_of(text, (list(indices), *where.values, *behind.values, limit))
 
 
 # --- regions -----------------------------------------------------------------------------------
@@ -234,25 +268,34 @@ def _segments(release: Release, class_index: int | None) -> str:
     return f"r.release_id = {int(release.pk)} AND r.class_index IS NOT NULL AND {wanted}"
 
 
+def least_similarity(metric: str) -> int:
+    """What a picture without such a segment has: the similarity of opposite vectors."""
+    return 0 if metric == "euclidean" else -1
+
+
 def best_region(
     space: Space, release: Release, vector: str, class_index: int | None, metric: str
 ) -> Clause:
     """SQL of the similarity of a picture's most similar segment; of none at all, the least there is."""
-    none = 0 if metric == "euclidean" else -1
     text = (
         f"coalesce((SELECT max({space.similarity(metric, True)}) FROM retrieval_region r "
-        f"WHERE r.image_id = d.image_id AND {_segments(release, class_index)}), {none})"
+        f"WHERE r.image_id = d.image_id AND {_segments(release, class_index)}), {least_similarity(metric)})"
     )
     return Clause(text, (vector,))
 
 
 def matched_regions(
-    space: Space, release: Release, vector: str, class_index: int | None, images: Sequence[Any]
+    space: Space,
+    release: Release,
+    vector: str,
+    class_index: int | None,
+    images: Sequence[Any],
+    metric: str = "cosine",
 ) -> list[Row]:
-    """(image id, number, class index, area, box, cosine) of each picture's most similar segment."""
+    """(image id, number, class index, area, box, similarity) of each picture's most similar segment."""
     text = (
         "SELECT DISTINCT ON (r.image_id) r.image_id, r.number, r.class_index, r.area, r.box, "
-        f"{space.similarity('cosine', True)} AS similarity FROM retrieval_region r "
+        f"{space.similarity(metric, True)} AS similarity FROM retrieval_region r "
         f"WHERE r.image_id = ANY(%s) AND {_segments(release, class_index)} "
         "ORDER BY r.image_id, similarity DESC, r.number"
     )

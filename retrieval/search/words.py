@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -27,13 +28,29 @@ _FILLERS = {
 }
 _FILLERS_ZH = ("还有", "以及", "并且", "的", "和", "与", "有", "及", "带", "跟", "在", "里")
 _STOPS = {"with", "but", "and with"}
-_MIN = ("more than", "at least", "over", "above", "≥", ">=", ">")
-_MAX = ("less than", "at most", "under", "below", "up to", "≤", "<=", "<")
-_MIN_ZH, _MAX_ZH = (
-    ("不少于", "超过", "大于", "多于", "至少"),
-    ("不超过", "少于", "小于", "不到", "最多", "至多"),
+_MIN = (
+    *("more than", "greater than", "higher than", "at least", "over", "above", "exceeding"),
+    *("≥", ">=", ">", "超过", "大于", "多于", "高于", "至少"),
 )
-_PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*(?:%|percent|per cent)\s*(以上|以下)?")
+_MAX = (
+    *("less than", "fewer than", "lower than", "at most", "up to", "under", "below"),
+    *("≤", "<=", "<", "少于", "小于", "低于", "不到", "不足", "最多", "至多"),
+)
+
+
+def _any_of(words: Iterable[str]) -> str:
+    """A pattern of one of these, longest first; words of a phrase may stand apart."""
+    longest = sorted(words, key=len, reverse=True)
+    return "|".join(r"\s+".join(map(re.escape, word.split())) for word in longest)
+
+
+# A "not" right before a limit turns the limit around: "no more than 30 %", 不超过30%. So it is read as
+# part of the limit, before it could be taken for a class that shall be absent.
+_LIMIT = re.compile(
+    rf"(?P<turned>(?:{_any_of(_NOT)})\s+(?:any\s+)?|(?:{_any_of((*_NOT_ZH, '不', '未'))})\s*)?"
+    rf"(?:(?P<least>{_any_of(_MIN)})|(?P<most>{_any_of(_MAX)}))?\s*"
+    r"(?P<share>\d+(?:\.\d+)?)\s*(?:%|percent|per cent)\s*(?P<behind>以上|以下)?"
+)
 _WORD = re.compile(r"[^\W\d_\u3400-\u9fff]+(?:['-][^\W\d_\u3400-\u9fff]+)*")
 _HAN = re.compile(r"[\u3400-\u9fff]")
 _BREAK = re.compile(r"[,;.!?:，。；！？、|/]")
@@ -138,7 +155,7 @@ class _Reader:
         self.longest_han = max((len(w) for w in words if _HAN.match(w)), default=1)
         self.meaning = Meaning()
         self.negated = False
-        self.pending: tuple[float | None, float | None] | None = None
+        self.pending: tuple[bool, float, str] | None = None  # a limit whose class is to come
         self.last: Chip | None = None  # the class just read, for "sky over 30 %"
         self.unknown: list[str] = []
 
@@ -147,7 +164,14 @@ class _Reader:
         while position < len(self.text):
             position = self._step(position)
         self._flush()
+        self._leave_pending()
         return self.meaning
+
+    def _leave_pending(self) -> None:
+        """A limit without a class is told as unused."""
+        if self.pending is not None:
+            self.meaning.unused.append(self.pending[2])
+            self.pending = None
 
     def _flush(self) -> None:
         if self.unknown:
@@ -170,34 +194,29 @@ class _Reader:
 
     def _limit(self, at: int) -> int | None:
         """A share: before its class, or right behind it."""
-        start, low = at, True
-        for words, is_low in ((_MAX_ZH, False), (_MIN_ZH, True), (_MIN, True), (_MAX, False)):
-            for word in sorted(words, key=len, reverse=True):
-                if self.text.startswith(word, start) and start == at:
-                    low, start = is_low, at + len(word)
-        while start < len(self.text) and self.text[start].isspace():
-            start += 1
-        match = _PERCENT.match(self.text, start)
+        match = _LIMIT.match(self.text, at)
         if match is None:
             return None
-        if match[2]:
-            low = match[2] == "以上"
-        share = min(1.0, float(match[1]) / 100)
-        limit = (share, None) if low else (None, share)
+        is_least = match["behind"] == "以上" if match["behind"] else match["most"] is None
+        is_least = is_least != bool(match["turned"])
+        share = min(1.0, float(match["share"]) / 100)
         if self.last is not None:
-            self._apply(self.last, limit)
+            # "no cars over 10 %": the "no" is the limit's, and the class is not refused.
+            is_refused = (self.last.min, self.last.max) == (0.0, PRESENT)
+            self._apply(self.last, is_least != is_refused, share)
         else:
-            self.pending = limit
+            self._leave_pending()
+            self.pending = (is_least, share, " ".join(match[0].split()))
+            self.negated = False  # "no trees and over 30 % sky" refuses no sky
         return match.end()
 
     @staticmethod
-    def _apply(chip: Chip, limit: tuple[float | None, float | None]) -> None:
-        low, high = limit
-        if low is not None:
-            chip.min, chip.max = low, max(chip.max, low)
-        if high is not None:
-            chip.max = high
-            chip.min = 0.0 if chip.min == PRESENT else min(chip.min, high)
+    def _apply(chip: Chip, is_least: bool, share: float) -> None:
+        if is_least:
+            chip.min, chip.max = share, 1.0 if chip.max == PRESENT else max(chip.max, share)
+        else:
+            chip.max = share
+            chip.min = 0.0 if chip.min == PRESENT else min(chip.min, share)
 
     def _han(self, at: int) -> int | None:
         if not _HAN.match(self.text, at):
@@ -261,7 +280,7 @@ class _Reader:
         if self.negated:
             chip.min, chip.max = 0.0, PRESENT
         if self.pending is not None:
-            self._apply(chip, self.pending)
+            self._apply(chip, *self.pending[:2])
             self.pending = None
         self.last = chip
 

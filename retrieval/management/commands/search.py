@@ -56,7 +56,9 @@ class Command(BaseCommand):
         for found in results:
             self.stdout.write(f"{found['score']:.3f}  {found['id']}  {found['title']}")
         plan = answer.plan
-        recall = f", recall@10 {plan['recall']['at_10']}" if plan["recall"] else ""
+        recall = ", recall of such a query was not measured" if plan["kind"] == "index" else ""
+        if plan["recall"]:
+            recall = f", recall@10 {plan['recall']['at_10']}"
         self.stdout.write(f"{plan['kind']}, {plan['matching']} matching, {plan['ms']} ms{recall}")
         if answer.cursor:
             self.stdout.write(f"next page: --cursor {answer.cursor}")

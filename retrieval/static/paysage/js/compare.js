@@ -61,7 +61,7 @@ function edge(canvas, map, inside, colour) {
 
 function scores(why) {
   const rows = Object.entries(why.parts).map(([space, part]) => el("tr", {},
-    el("th", { scope: "row" }, t(space)), el("td", {}, part.similarity.toFixed(3)),
+    el("th", { scope: "row" }, t(space)), el("td", {}, part.score.toFixed(3)),
     el("td", {}, `× ${part.weight.toFixed(2)}`), el("td", {}, `= ${part.contribution.toFixed(3)}`)));
   return el("table", { class: "scores" }, el("caption", {}, t("Score %s", why.score.toFixed(3))), el("tbody", {}, ...rows));
 }

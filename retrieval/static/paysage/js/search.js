@@ -4,6 +4,7 @@ import { compare } from "./compare.js";
 import { Painting } from "./paint.js";
 import { pickPart } from "./pick.js";
 import { Ranges } from "./ranges.js";
+import { planWords, savedRow } from "./telling.js";
 
 export const setup = data("setup");
 const classes = new Map(setup.classes.map((one) => [one.name, one]));
@@ -119,17 +120,6 @@ function take(answer) {
   cursor = answer.cursor;
   $("more-hits").hidden = !cursor;
   $("plan").textContent = planWords(answer.plan);
-}
-
-function planWords(plan) {
-  const kinds = { exact: t("compared exactly"), index: t("found through an index"), sql: t("sorted by area") };
-  const words = [
-    kinds[plan.kind] ?? plan.kind,
-    t(plan.matching_is_lower_bound ? "over %s matching" : "%s matching", plan.matching),
-    t("%s compared", plan.compared),
-  ];
-  if (plan.recall) words.push(t("recall last measured %s", plan.recall.recall ?? JSON.stringify(plan.recall)));
-  return [...words, plan.metric, plan.release, `${plan.ms} ms`].join(" · ");
 }
 
 $("more-hits").addEventListener("click", async () => {
@@ -426,12 +416,7 @@ async function listSaved() {
   } catch {
     return;
   }
-  $("saved").replaceChildren(...rows.map((one) => el("li", { class: "row tight between" },
-    el("a", { href: `?q=${encodeURIComponent(JSON.stringify(one.query))}`, onclick: (event) => openSaved(event, one) }, one.name),
-    el("span", { class: "row tight" },
-      one.new ? el("span", { class: "chip" }, t("%s new", one.new)) : null,
-      one.own ? null : el("span", { class: "soft small" }, one.owner),
-      one.own ? el("button", { type: "button", class: "quiet small", "aria-label": t("Delete %s", one.name), onclick: () => dropSaved(one) }, "×") : null))));
+  $("saved").replaceChildren(...rows.map((one) => savedRow(one, openSaved, dropSaved)));
 }
 
 function openSaved(event, one) {
@@ -442,8 +427,10 @@ function openSaved(event, one) {
   ask(`${setup.urls.saved}/${one.id}/answer`, { method: "POST", body: { limit: 1 } }).then(listSaved, () => {});
 }
 
+/** One's own is deleted; another's, shared where one manages, stays with its author. */
 async function dropSaved(one) {
-  await ask(`${setup.urls.saved}/${one.id}`, { method: "DELETE" }).catch((error) => notice(error.message));
+  const how = one.own ? { method: "DELETE" } : { method: "PATCH", body: { shared: false } };
+  await ask(`${setup.urls.saved}/${one.id}`, how).catch((error) => notice(error.message));
   listSaved();
 }
 
