@@ -106,6 +106,19 @@ def _keep(found: Manifest, name: str) -> Manifest:
     return own
 
 
+def left_over(name: str) -> bool:
+    """Whether weights of the name lie here that no release has, as after a broken import.
+
+    Such may be written over; those of a release never.
+
+    Raises:
+        StateConflict: a release of the name is there.
+    """
+    if Release.objects.filter(name=name).exists():
+        raise taken(name)
+    return (weights_folder() / f"{name}.json").exists()
+
+
 def taken(name: str) -> StateConflict:
     """The refusal of a release's name that exists."""
     return StateConflict(f"A release named {name!r} is there already; import it under another.")

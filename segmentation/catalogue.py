@@ -101,7 +101,12 @@ def download(one: Entry, target_dir: Path, progress: Progress | None = None) -> 
 
 
 def install(
-    name: str, target_dir: Path, *, progress: Progress | None = None, path: Path = CATALOGUE
+    name: str,
+    target_dir: Path,
+    *,
+    progress: Progress | None = None,
+    path: Path = CATALOGUE,
+    overwrite: bool = False,
 ) -> Path:
     """Download a model and import it; needs torch.
 
@@ -111,16 +116,20 @@ def install(
             was imported.
         progress: called with bytes so far and in all, for each file anew.
         path: another catalogue file.
+        overwrite: weights of the name that are in `target_dir` already.
 
     Returns:
         Path of the manifest.
 
     Raises:
-        CatalogueError, DownloadError, DownloadCorrupt, DiskFull, CheckpointError.
+        CatalogueError, DownloadError, DownloadCorrupt, DiskFull.
+        CheckpointError: what came cannot be imported, or the name is taken, before anything is fetched.
     """
-    from segmentation.checkpoints import ImportOptions, import_checkpoint
+    from segmentation.checkpoints import ImportOptions, import_checkpoint, refuse_taken
 
     one = entry(name, path)
+    if not overwrite:
+        refuse_taken(one.name, target_dir)
     files = download(one, target_dir, progress)
     metrics = {"published_miou": one.miou, "published_miou_multi_scale": one.miou_multi_scale}
     manifest = import_checkpoint(
@@ -133,6 +142,7 @@ def install(
         options=ImportOptions(
             **one.options, title=one.title, terms=one.licence, metrics=dict(metrics)
         ),
+        overwrite=overwrite,
     )
     for file in files:
         file.unlink()

@@ -221,7 +221,7 @@ def test_a_model_is_installed_by_name_and_its_digest_pinned(shelf, tmp_path):
     assert sorted(p.name for p in home.iterdir()) == ["small.json", "small.safetensors"]
     shelf.put("small.pth", data + b"changed", '"2"')
     with pytest.raises(DownloadCorrupt):  # the digest seen first must stay
-        catalogue.install("small", home, path=path)
+        catalogue.install("small", home, path=path, overwrite=True)
     assert Manifest.load(home / "small.json").verify_weights()
 
 
