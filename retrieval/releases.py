@@ -20,7 +20,7 @@ from django.db.models import Exists, OuterRef
 from retrieval.doorbell import ring
 from retrieval.errors import FieldInvalid, NotFound, StateConflict
 from retrieval.models import Analysis, Descriptor, Image, Release
-from retrieval.search.indexes import build_indexes, indexed_spaces
+from retrieval.search.indexes import alone, build_indexes, drop_indexes, indexed_spaces
 from retrieval.search.spaces import spaces_of
 from retrieval.services import register_release
 from retrieval.upload import PRIORITY_FILL
@@ -29,8 +29,8 @@ from segmentation.manifest import Manifest
 STARTER = "starter"
 """Name of the shipped weights, and of the release that a new platform begins with."""
 _BLOCK = 10_000
-_LOCK = 7_310_001
-"""Key of the advisory lock that promotion and index building hold."""
+_LOCK = 7_310_002
+"""Key of the advisory lock that a switch of releases holds."""
 
 
 def weights_folder() -> Path:
@@ -212,19 +212,12 @@ def build_where_needed() -> list[str]:
 
     One process at a time does so: a second one returns at once.
     """
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s)", (_LOCK,))
-        if not cursor.fetchone()[0]:
-            return []
-    try:
-        made: list[str] = []
-        for release in Release.objects.exclude(state="retired"):
+    made: list[str] = []
+    with alone(wait=False) as ours:
+        for release in Release.objects.exclude(state="retired") if ours else ():
             if needs_indexes(release):
                 made += build_indexes(release)
-        return made
-    finally:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_unlock(%s)", (_LOCK,))
+    return made
 
 
 # --- switching -----------------------------------------------------------------------------------
@@ -255,7 +248,7 @@ def promote(release: Release, force: bool = False) -> Release | None:
         build_indexes(release)
     with transaction.atomic(), connection.cursor() as cursor:
         # Two promotions at once would each see the other's release as the one to retire.
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK + 1,))
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
         before = Release.objects.select_for_update().filter(state="active").first()
         if before is not None:
             Release.objects.filter(pk=before.pk).update(state=Release.State.RETIRED)
@@ -284,7 +277,7 @@ def rollback() -> tuple[Release, Release]:
         raise StateConflict("The active release followed no other: there is nothing to go back to.")
     target = active.followed
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK + 1,))
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
         Release.objects.filter(pk=active.pk).update(state=Release.State.RETIRED)
         Release.objects.filter(pk=target.pk).update(state=Release.State.ACTIVE)
     target.refresh_from_db()
@@ -312,11 +305,8 @@ def retire(release: Release, delete_rows: bool = False) -> int:
 
 def forget(release: Release) -> int:
     """Delete all that a release found, and its indexes; how many analyses there were."""
-    from retrieval.search.indexes import index_names
-
+    drop_indexes(release)
     with connection.cursor() as cursor:
-        for name in index_names(release):
-            cursor.execute(f"DROP INDEX IF EXISTS {name}")
         # Children first; plain SQL, because a release may have millions of rows.
         for table in ("mask", "descriptor", "region", "classarea", "analysis"):
             cursor.execute(f"DELETE FROM retrieval_{table} WHERE release_id = %s", (release.pk,))
