@@ -13,14 +13,16 @@ from django.db import connection
 
 from retrieval import releases
 from retrieval.errors import StateConflict
-from retrieval.models import Descriptor, Release
+from retrieval.models import Analysis, Descriptor, Image, Release
 from retrieval.search.indexes import build_indexes, index_name, indexed_spaces
 from retrieval.search.spaces import spaces_of
+from retrieval.upload import PRIORITY_FILL, PRIORITY_UPLOAD
 from segmentation import catalogue
 from segmentation.checkpoints import import_checkpoint
 from segmentation.errors import CheckpointError
 from segmentation.manifest import Manifest
 from tests import published
+from tests.conftest import encoded, scene, store
 from tests.search_world import plant
 from tests.test_releases import second_weights
 from workers import releasing
@@ -197,9 +199,120 @@ def test_a_release_is_forgotten_beside_searches_with_its_broken_indexes(planted)
     rows(
         f"UPDATE pg_index SET indisvalid = false WHERE indexrelid = '{made[0]}'::regclass RETURNING 1"
     )
+    Release.objects.filter(pk=planted.pk).update(state="retired")
     with table_held("ACCESS SHARE"):
         forgetting = Aside(lambda: releases.forget(planted))
         time.sleep(1)
         assert searched() == 12
     assert forgetting.ended() == 12
     assert not index_rows()
+
+
+# --- a switch loses no picture -------------------------------------------------------------------
+
+
+def active() -> Release:
+    return Release.objects.get(state="active")
+
+
+@pytest.fixture
+def filled(planted) -> Release:
+    """A second release that has done the twelve pictures too."""
+    second = releases.register(second_weights())
+    assert releases.fill(second) == 12
+    Analysis.objects.filter(release=second).update(state="done")
+    return second
+
+
+def some(release: Release, count: int) -> list[int]:
+    return list(Analysis.objects.filter(release=release).values_list("pk", flat=True)[:count])
+
+
+def test_a_release_that_failed_or_has_not_seen_pictures_is_not_promoted(planted, filled):
+    one, two, three = some(filled, 3)
+    Analysis.objects.filter(pk__in=(one, two)).update(state="failed")
+    assert releases.filled(filled).whole, "all have come to an end"
+    with pytest.raises(StateConflict, match=r"2 of 12 pictures are left \(0 not .*; 2 failed"):
+        releases.promote(filled)
+    Analysis.objects.filter(pk=one).delete()
+    Analysis.objects.filter(pk=three).update(state="queued")
+    with pytest.raises(StateConflict, match=r"3 of 12 pictures are left \(1 not .*; 1 failed"):
+        releases.promote(filled)
+    assert active() == planted
+    assert releases.promote(filled, force=True) == planted and active() == filled
+    waiting = Analysis.objects.filter(release=filled, state="queued")
+    assert list(waiting.values_list("priority", flat=True)) == [PRIORITY_UPLOAD] * 2
+
+
+def test_a_picture_that_neither_has_done_keeps_nobody_from_promoting(planted, filled, collection):
+    late = store(collection, encoded(scene(8100)), "late.jpg")
+    analysis = Analysis.objects.get(image=late, release=filled)
+    assert analysis.priority == PRIORITY_FILL
+    assert releases.promote(filled) == planted
+    analysis.refresh_from_db()
+    assert (analysis.state, analysis.priority) == ("queued", PRIORITY_UPLOAD)
+
+
+def test_pictures_that_came_while_indexes_were_built_are_counted(
+    planted, filled, collection, monkeypatch
+):
+    monkeypatch.setattr(releases, "needs_indexes", lambda release: True)
+    monkeypatch.setattr(releases, "build_indexes", lambda release: plant(collection, 1, 32))
+    with pytest.raises(StateConflict, match="1 of 13 pictures are left"):
+        releases.promote(filled)
+    assert active() == planted
+
+
+def test_a_release_promoted_twice_at_once_follows_not_itself(planted, filled, monkeypatch):
+    def meanwhile(release: Release) -> None:
+        monkeypatch.setattr(releases, "needs_indexes", lambda release: False)
+        releases.promote(Release.objects.get(pk=release.pk))
+
+    monkeypatch.setattr(releases, "needs_indexes", lambda release: True)
+    monkeypatch.setattr(releases, "build_indexes", meanwhile)
+    with pytest.raises(StateConflict, match="active already"):
+        releases.promote(filled)
+    assert active() == filled and active().followed == planted
+
+
+def test_nothing_goes_back_to_a_release_whose_rows_were_deleted(planted, filled):
+    releases.promote(filled)
+    assert releases.retire(planted, delete_rows=True) == 12
+    for force in (False, True):
+        with pytest.raises(StateConflict, match="nothing to go back to"):
+            releases.rollback(force)
+    assert active() == filled
+    with pytest.raises(StateConflict, match="promote another one first"):
+        releases.forget(filled)
+    assert Analysis.objects.filter(release=filled).count() == 12
+
+
+def test_going_back_to_a_release_that_lacks_most_pictures_takes_force(planted, filled):
+    releases.promote(filled)
+    Analysis.objects.filter(pk__in=some(planted, 7)).delete()
+    with pytest.raises(CommandError, match="starter lacks 7 of the 12 pictures that second has"):
+        call_command("release", "rollback")
+    assert active() == filled
+    call_command("release", "rollback", "--force")
+    assert active() == planted
+    waiting = Analysis.objects.filter(release=planted, state="queued")
+    assert list(waiting.values_list("priority", flat=True)) == [PRIORITY_UPLOAD] * 7
+
+
+def test_going_back_is_quick_and_parses_what_came_since_like_uploads(
+    planted, filled, collection, monkeypatch
+):
+    releases.promote(filled)
+    plant(collection, 3, 33)  # done by the second release only
+    switch, before = releases._way_back, []
+
+    def seen() -> tuple[Release, Release]:
+        before.append(Analysis.objects.filter(release=planted, priority=PRIORITY_UPLOAD).count())
+        return switch()
+
+    monkeypatch.setattr(releases, "_way_back", seen)
+    assert releases.rollback() == (planted, filled)
+    assert before == [0, 3], "queued before the switch"
+    waiting = Analysis.objects.filter(release=planted, state="queued")
+    assert list(waiting.values_list("priority", flat=True)) == [PRIORITY_UPLOAD] * 3
+    assert Image.objects.count() == Analysis.objects.filter(release=planted).count() == 15
