@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -19,13 +20,15 @@ from retrieval.search.spaces import spaces_of
 from retrieval.upload import PRIORITY_FILL, PRIORITY_UPLOAD
 from segmentation import catalogue
 from segmentation.checkpoints import import_checkpoint
+from segmentation.checkpoints.importing import RANKING as UNFITTED
 from segmentation.errors import CheckpointError
 from segmentation.manifest import Manifest
+from segmentation.whiten import store_whitening
 from tests import published
 from tests.conftest import encoded, scene, store
 from tests.search_world import plant
 from tests.test_releases import second_weights
-from workers import releasing
+from workers import fitting, releasing
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -316,3 +319,29 @@ def test_going_back_is_quick_and_parses_what_came_since_like_uploads(
     waiting = Analysis.objects.filter(release=planted, state="queued")
     assert list(waiting.values_list("priority", flat=True)) == [PRIORITY_UPLOAD] * 3
     assert Image.objects.count() == Analysis.objects.filter(release=planted).count() == 15
+
+
+# --- fitting -------------------------------------------------------------------------------------
+
+
+def test_a_picture_parsed_while_a_release_is_fitted_is_forgotten(collection, monkeypatch):
+    weights = replace(second_weights("to-fit"), ranking=UNFITTED)
+    weights.save(weights.folder)
+    release = releases.register(weights)
+    for seed in range(fitting.LEAST):
+        store(collection, encoded(scene(seed + 8200, (96, 64))), f"{seed}.jpg")
+
+    def slowly(*args: object) -> Manifest:
+        late = store(collection, encoded(scene(8300, (96, 64))), "late.jpg")
+        rows = Analysis.objects.filter(image=late, release=release)
+        assert rows.update(state="done") == 1, "by the weights of before"
+        return store_whitening(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(fitting, "store_whitening", slowly)
+    fitted = fitting.fit(release, sample=50, width=16)
+    assert not Analysis.objects.filter(release=release).exists()
+    assert releases.fill(release) == fitting.LEAST + 1
+    shipped = Manifest.load("starter").ranking
+    assert UNFITTED != shipped == {"context": 0.7, "layout": 0.1, "composition": 0.2}
+    own = Manifest.load(releases.weights_of(fitted))
+    assert fitted.ranking == own.ranking == shipped and own.context_width == 16
