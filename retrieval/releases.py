@@ -358,11 +358,18 @@ def forget(release: Release) -> int:
             raise StateConflict(f"{release.name} is active; promote another one first.")
         Release.objects.filter(followed=release).update(followed=None)
     drop_indexes(release)
-    with connection.cursor() as cursor:
-        # Children first; plain SQL, because a release may have millions of rows.
-        for table in ("mask", "descriptor", "region", "classarea", "analysis"):
-            cursor.execute(f"DELETE FROM retrieval_{table} WHERE release_id = %s", (release.pk,))
-            deleted = cursor.rowcount
+    # Plain SQL, because a release may have millions of rows. Analyses first (foreign keys are checked
+    # at the end): a worker that records one is waited for, and no other may record after that.
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("DELETE FROM retrieval_analysis WHERE release_id = %s", (release.pk,))
+        deleted: int = cursor.rowcount
+        for table in ("mask", "descriptor", "region", "classarea"):
+            # What a worker finds of a picture uploaded since stays, as its analysis does.
+            cursor.execute(
+                f"DELETE FROM retrieval_{table} f WHERE f.release_id = %s AND NOT EXISTS (SELECT 1 "
+                "FROM retrieval_analysis a WHERE a.image_id = f.image_id AND a.release_id = %s)",
+                (release.pk, release.pk),
+            )
     return deleted
 
 

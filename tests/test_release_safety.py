@@ -10,11 +10,11 @@ from dataclasses import replace
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import connection, transaction
 
 from retrieval import releases
 from retrieval.errors import StateConflict
-from retrieval.models import Analysis, Descriptor, Image, Release
+from retrieval.models import Analysis, Descriptor, Image, Mask, Release
 from retrieval.search.indexes import build_indexes, index_name, indexed_spaces
 from retrieval.search.spaces import spaces_of
 from retrieval.upload import PRIORITY_FILL, PRIORITY_UPLOAD
@@ -209,6 +209,29 @@ def test_a_release_is_forgotten_beside_searches_with_its_broken_indexes(planted)
         assert searched() == 12
     assert forgetting.ended() == 12
     assert not index_rows()
+
+
+def test_a_worker_that_records_while_its_release_is_forgotten_does_no_harm(planted):
+    mask = Mask.objects.select_related("analysis").first()
+    assert mask is not None
+    Mask.objects.filter(pk=mask.pk).delete()
+    written, go = threading.Event(), threading.Event()
+
+    def record() -> None:
+        with transaction.atomic():  # as queue.record: hold the row, write what was found, commit
+            Analysis.objects.select_for_update().get(pk=mask.analysis_id)
+            Mask.objects.bulk_create([mask])
+            written.set()
+            go.wait(30)
+
+    Release.objects.filter(pk=planted.pk).update(state="retired")
+    recording = Aside(record)
+    assert written.wait(20)
+    forgetting = Aside(lambda: releases.forget(planted))
+    until(waiting)
+    go.set()
+    assert recording.ended() is None and forgetting.ended() == 12
+    assert not Mask.objects.exists() and not Descriptor.objects.exists()
 
 
 # --- a switch loses no picture -------------------------------------------------------------------
