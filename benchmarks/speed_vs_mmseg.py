@@ -95,7 +95,9 @@ def both(args: argparse.Namespace, folder: Path) -> tuple[Answer, Answer]:
     if args.fit:
         fit_classifier(Parser.load(path, "cpu"), args.fit, source.classifier(parts))
         files = save("mmseg", parts, folder, args.labels)
-        path = import_checkpoint(files[0], labels=args.labels, target_dir=folder / "imported")
+        path = import_checkpoint(
+            files[0], labels=args.labels, target_dir=folder / "imported", overwrite=True
+        )
     manifest = Manifest.load(path)
     rule = InferenceRule.from_json(manifest.inference)
     shape = NetworkConfig.from_json(manifest.network)

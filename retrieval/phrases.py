@@ -192,7 +192,7 @@ MESSAGES = (
     gettext_noop("{} is no name inside an archive."),
     gettext_noop("{} is not as large as it says."),
     gettext_noop(
-        "{} is not filled: {} of {} pictures are left ({} not asked for; run `manage.py release fill {}`)."
+        "{} is not filled: {} of {} pictures are left ({} not asked for: run `manage.py release fill {}`; {} failed: try them again in the admin, under Analyses)."
     ),
     gettext_noop("{} is one of {}."),
     gettext_noop("{} is over {} MB."),
@@ -200,6 +200,9 @@ MESSAGES = (
     gettext_noop("{} is true or false."),
     gettext_noop("{} is {}'s; save it under a name of your own."),
     gettext_noop("{} is {}; fit a release before it answers."),
+    gettext_noop(
+        "{} lacks {} of the {} pictures that {} has; `manage.py release rollback --force` goes back to it nevertheless."
+    ),
     gettext_noop("{} must be [row, column, class]."),
     gettext_noop("{} must be [x0, y0, x1, y1]."),
     gettext_noop("{} must be a date like 2026-01-31."),

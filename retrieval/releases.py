@@ -19,18 +19,19 @@ from django.db.models import Exists, OuterRef
 
 from retrieval.doorbell import ring
 from retrieval.errors import FieldInvalid, NotFound, StateConflict
+from retrieval.lacking import lacking
 from retrieval.models import Analysis, Descriptor, Image, Release
-from retrieval.search.indexes import build_indexes, indexed_spaces
+from retrieval.search.indexes import alone, build_indexes, drop_indexes, indexed_spaces
 from retrieval.search.spaces import spaces_of
 from retrieval.services import register_release
-from retrieval.upload import PRIORITY_FILL
+from retrieval.upload import PRIORITY_FILL, PRIORITY_UPLOAD
 from segmentation.manifest import Manifest
 
 STARTER = "starter"
 """Name of the shipped weights, and of the release that a new platform begins with."""
 _BLOCK = 10_000
-_LOCK = 7_310_001
-"""Key of the advisory lock that promotion and index building hold."""
+_LOCK = 7_310_002
+"""Key of the advisory lock that a switch of releases holds."""
 
 
 def weights_folder() -> Path:
@@ -106,6 +107,19 @@ def _keep(found: Manifest, name: str) -> Manifest:
     return own
 
 
+def left_over(name: str) -> bool:
+    """Whether weights of the name lie here that no release has, as after a broken import.
+
+    Such may be written over; those of a release never.
+
+    Raises:
+        StateConflict: a release of the name is there.
+    """
+    if Release.objects.filter(name=name).exists():
+        raise taken(name)
+    return (weights_folder() / f"{name}.json").exists()
+
+
 def taken(name: str) -> StateConflict:
     """The refusal of a release's name that exists."""
     return StateConflict(f"A release named {name!r} is there already; import it under another.")
@@ -116,7 +130,10 @@ def taken(name: str) -> StateConflict:
 
 @dataclass(frozen=True)
 class Filled:
-    """How far a release is: pictures in all, analysed to an end, done, and still to be asked for."""
+    """How far a release is: pictures in all, analysed to an end, done, and still to be asked for.
+
+    For showing; whether it may answer is decided by `lacking`.
+    """
 
     name: str
     state: str
@@ -160,6 +177,10 @@ def fill(release: Release) -> int:
     release.refresh_from_db()
     if release.state == Release.State.RETIRED:
         raise StateConflict(f"{release.name} is retired; roll back to it, or import it anew.")
+    return _queue(release, PRIORITY_FILL)
+
+
+def _queue(release: Release, priority: int) -> int:
     count = 0
     seen = Analysis.objects.filter(image=OuterRef("pk"), release=release)
     missing = Image.objects.filter(~Exists(seen)).order_by("pk")
@@ -172,7 +193,7 @@ def fill(release: Release) -> int:
                         release=release,
                         collection_id=home,
                         queue="bulk",
-                        priority=PRIORITY_FILL,
+                        priority=priority,
                     )
                     for pk, home in rows
                 ),
@@ -181,6 +202,14 @@ def fill(release: Release) -> int:
             ring("bulk")
         count += len(rows)
     return count
+
+
+def _hurry(release: Release) -> None:
+    """Let what an answering release has not parsed be parsed like uploads, not behind them."""
+    _queue(release, PRIORITY_UPLOAD)
+    # Only what is queued: claims skip rows that are locked, whereas running ones are being written.
+    slow = Analysis.objects.filter(release=release, state="queued", priority__lt=PRIORITY_UPLOAD)
+    slow.update(priority=PRIORITY_UPLOAD)
 
 
 # --- indexes -------------------------------------------------------------------------------------
@@ -199,83 +228,100 @@ def build_where_needed() -> list[str]:
 
     One process at a time does so: a second one returns at once.
     """
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s)", (_LOCK,))
-        if not cursor.fetchone()[0]:
-            return []
-    try:
-        made: list[str] = []
-        for release in Release.objects.exclude(state="retired"):
+    made: list[str] = []
+    with alone(wait=False) as ours:
+        for release in Release.objects.exclude(state="retired") if ours else ():
             if needs_indexes(release):
                 made += build_indexes(release)
-        return made
-    finally:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_unlock(%s)", (_LOCK,))
+    return made
 
 
 # --- switching -----------------------------------------------------------------------------------
 
 
+def _replaced(release: Release, force: bool) -> Release | None:
+    """The release that a promotion would retire; StateConflict where it would lose pictures."""
+    before = Release.objects.filter(state="active").first()
+    if before == release:
+        raise StateConflict(f"{release.name} is active already.")
+    if before is not None and not force:
+        found = lacking(release, before)
+        if found.lost:
+            raise StateConflict(
+                f"{release.name} is not filled: {found.lost} of {found.done} pictures are left "
+                f"({found.unasked} not asked for: run `manage.py release fill {release.name}`; "
+                f"{found.failed} failed: try them again in the admin, under Analyses)."
+            )
+    return before
+
+
 def promote(release: Release, force: bool = False) -> Release | None:
     """Make a filled release the one that answers, in one transaction; the one that answered before.
 
-    Indexes that it needs are built before the switch, while the old release goes on answering.
+    Filled is one that has done every picture that the active one has done. Indexes that it needs are
+    built before the switch, while the old release goes on answering. What the new one has not parsed
+    is parsed like uploads from then on.
 
     Args:
         force: although pictures are missing; they are found again once they are parsed.
 
     Raises:
-        StateConflict: it is active already, or not filled.
+        StateConflict: it is active already, or not filled, or not any more once indexes are built.
     """
-    release.refresh_from_db()
-    state = filled(release)
-    if release.state == Release.State.ACTIVE:
-        raise StateConflict(f"{release.name} is active already.")
-    if not force and not state.whole:
-        left = state.images - state.ended
-        raise StateConflict(
-            f"{release.name} is not filled: {left} of {state.images} pictures are left "
-            f"({state.missing} not asked for; run `manage.py release fill {release.name}`)."
-        )
+    _replaced(release, force)
     if needs_indexes(release):
         build_indexes(release)
     with transaction.atomic(), connection.cursor() as cursor:
         # Two promotions at once would each see the other's release as the one to retire.
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK + 1,))
-        before = Release.objects.select_for_update().filter(state="active").first()
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+        before = _replaced(release, force)  # again: uploads went on while indexes were built
         if before is not None:
             Release.objects.filter(pk=before.pk).update(state=Release.State.RETIRED)
+            Release.objects.filter(pk=release.pk).update(followed=before)
         Release.objects.filter(pk=release.pk).update(state=Release.State.ACTIVE)
-        if before is not None:
-            _remember(release, before)
+    _hurry(release)
     release.refresh_from_db()
     return before
 
 
-def _remember(release: Release, before: Release) -> None:
-    """Note in the release which one it followed, for going back."""
-    Release.objects.filter(pk=release.pk).update(followed=before)
-
-
-def rollback() -> tuple[Release, Release]:
-    """Go back to the release that the active one followed; (now active, was active).
-
-    What was uploaded since is queued for the old release first, and found again when it is parsed.
-
-    Raises:
-        StateConflict: the active release followed none, or what it followed was deleted.
-    """
+def _way_back() -> tuple[Release, Release]:
+    """The active release and the one that it followed."""
     active = Release.objects.filter(state="active").select_related("followed").first()
     if active is None or active.followed is None:
         raise StateConflict("The active release followed no other: there is nothing to go back to.")
-    target = active.followed
+    return active, active.followed
+
+
+def rollback(force: bool = False) -> tuple[Release, Release]:
+    """Go back to the release that the active one followed; (now active, was active).
+
+    Going back is for emergencies, so it waits for no parsing: pictures that only the active release has
+    done, such as those uploaded since, are queued for the old one beside uploads before the switch,
+    and searches find them again once they are parsed.
+
+    Args:
+        force: although the old release has done less than half of the pictures.
+
+    Raises:
+        StateConflict: the active release followed none, or what that one found was deleted; the old
+            one has done less than half of the pictures; or another was promoted meanwhile.
+    """
+    active, target = _way_back()
+    found = lacking(target, active)
+    if not force and 2 * found.lost > found.done:
+        raise StateConflict(
+            f"{target.name} lacks {found.lost} of the {found.done} pictures that {active.name} has; "
+            "`manage.py release rollback --force` goes back to it nevertheless."
+        )
+    _hurry(target)
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK + 1,))
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+        if _way_back() != (active, target):
+            raise StateConflict("It was changed meanwhile; read it again before changing it.")
         Release.objects.filter(pk=active.pk).update(state=Release.State.RETIRED)
         Release.objects.filter(pk=target.pk).update(state=Release.State.ACTIVE)
+    _hurry(target)  # what was uploaded since a moment ago
     target.refresh_from_db()
-    fill(target)
     return target, active
 
 
@@ -285,10 +331,11 @@ def retire(release: Release, delete_rows: bool = False) -> int:
     Raises:
         StateConflict: it is active.
     """
-    release.refresh_from_db()
-    if release.state == Release.State.ACTIVE:
+    others = Release.objects.filter(pk=release.pk).exclude(state=Release.State.ACTIVE)
+    if not others.update(
+        state=Release.State.RETIRED
+    ):  # in one statement, as it may be promoted now
         raise StateConflict(f"{release.name} is active; promote another one first.")
-    Release.objects.filter(pk=release.pk).update(state=Release.State.RETIRED)
     waiting = Analysis.objects.filter(release=release, state="queued")
     count = waiting.count()
     waiting.delete()
@@ -298,16 +345,31 @@ def retire(release: Release, delete_rows: bool = False) -> int:
 
 
 def forget(release: Release) -> int:
-    """Delete all that a release found, and its indexes; how many analyses there were."""
-    from retrieval.search.indexes import index_names
+    """Delete all that a release found, and its indexes; how many analyses there were.
 
-    with connection.cursor() as cursor:
-        for name in index_names(release):
-            cursor.execute(f"DROP INDEX IF EXISTS {name}")
-        # Children first; plain SQL, because a release may have millions of rows.
-        for table in ("mask", "descriptor", "region", "classarea", "analysis"):
-            cursor.execute(f"DELETE FROM retrieval_{table} WHERE release_id = %s", (release.pk,))
-            deleted = cursor.rowcount
+    Nothing goes back to it from then on.
+
+    Raises:
+        StateConflict: it is active.
+    """
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+        if Release.objects.filter(pk=release.pk, state=Release.State.ACTIVE).exists():
+            raise StateConflict(f"{release.name} is active; promote another one first.")
+        Release.objects.filter(followed=release).update(followed=None)
+    drop_indexes(release)
+    # Plain SQL, because a release may have millions of rows. Analyses first (foreign keys are checked
+    # at the end): a worker that records one is waited for, and no other may record after that.
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("DELETE FROM retrieval_analysis WHERE release_id = %s", (release.pk,))
+        deleted: int = cursor.rowcount
+        for table in ("mask", "descriptor", "region", "classarea"):
+            # What a worker finds of a picture uploaded since stays, as its analysis does.
+            cursor.execute(
+                f"DELETE FROM retrieval_{table} f WHERE f.release_id = %s AND NOT EXISTS (SELECT 1 "
+                "FROM retrieval_analysis a WHERE a.image_id = f.image_id AND a.release_id = %s)",
+                (release.pk, release.pk),
+            )
     return deleted
 
 

@@ -116,6 +116,7 @@ def _import(args: argparse.Namespace) -> dict[str, Any]:
         name=args.name,
         sha256=args.sha256,
         options=options,
+        overwrite=True,  # --out is the caller's own folder, where an import may be repeated
     )
     if photos:
         files = [file for file in (args.file, args.decoder) if file is not None]

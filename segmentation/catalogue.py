@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from segmentation.download import Progress, fetch
-from segmentation.errors import CatalogueError
+from segmentation.errors import CatalogueError, CheckpointError
 from segmentation.manifest import Manifest
 
 CATALOGUE = Path(__file__).with_suffix(".json")
@@ -101,39 +101,60 @@ def download(one: Entry, target_dir: Path, progress: Progress | None = None) -> 
 
 
 def install(
-    name: str, target_dir: Path, *, progress: Progress | None = None, path: Path = CATALOGUE
+    name: str,
+    target_dir: Path,
+    *,
+    progress: Progress | None = None,
+    path: Path = CATALOGUE,
+    overwrite: bool = False,
 ) -> Path:
     """Download a model and import it; needs torch.
 
     Args:
         name: of the catalogue.
         target_dir: where NAME.json and NAME.safetensors are to be. The download lies there until it
-            was imported.
+            was imported; where it cannot be and nothing says that it is the right file, it is removed,
+            so that the next installation fetches it anew.
         progress: called with bytes so far and in all, for each file anew.
         path: another catalogue file.
+        overwrite: weights of the name that are in `target_dir` already.
 
     Returns:
         Path of the manifest.
 
     Raises:
-        CatalogueError, DownloadError, DownloadCorrupt, DiskFull, CheckpointError.
+        CatalogueError, DownloadError, DownloadCorrupt, DiskFull.
+        CheckpointError: what came cannot be imported, or the name is taken, before anything is fetched.
     """
-    from segmentation.checkpoints import ImportOptions, import_checkpoint
+    from segmentation.checkpoints import ImportOptions, import_checkpoint, refuse_taken
 
     one = entry(name, path)
+    if not overwrite:
+        refuse_taken(one.name, target_dir)
+    known = all(_digests(one, target_dir))
     files = download(one, target_dir, progress)
     metrics = {"published_miou": one.miou, "published_miou_multi_scale": one.miou_multi_scale}
-    manifest = import_checkpoint(
-        files[0],
-        labels=one.labels,
-        target_dir=target_dir,
-        decoder=files[1] if len(files) > 1 else None,
-        layout=one.layout,
-        name=one.name,
-        options=ImportOptions(
-            **one.options, title=one.title, terms=one.licence, metrics=dict(metrics)
-        ),
-    )
-    for file in files:
-        file.unlink()
+    try:
+        manifest = import_checkpoint(
+            files[0],
+            labels=one.labels,
+            target_dir=target_dir,
+            decoder=files[1] if len(files) > 1 else None,
+            layout=one.layout,
+            name=one.name,
+            options=ImportOptions(
+                **one.options, title=one.title, terms=one.licence, metrics=dict(metrics)
+            ),
+            overwrite=overwrite,
+        )
+    except CheckpointError:
+        if not known:  # it may be a page that a proxy or the publisher gave in place of the file
+            _remove(files)
+        raise
+    _remove(files)
     return manifest
+
+
+def _remove(files: list[Path]) -> None:
+    for file in files:
+        file.unlink(missing_ok=True)

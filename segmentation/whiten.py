@@ -42,7 +42,9 @@ def fit_whitening(
     return Whitening(mean.astype(np.float32), matrix)
 
 
-def store_whitening(manifest_path: Path, whitening: Whitening) -> Manifest:
+def store_whitening(
+    manifest_path: Path, whitening: Whitening, ranking: dict[str, float] | None = None
+) -> Manifest:
     """Put a fitted projection into weights: their file, digest and context width change.
 
     The manifest is written last, so that a kill in between leaves weights that are refused rather
@@ -51,6 +53,7 @@ def store_whitening(manifest_path: Path, whitening: Whitening) -> Manifest:
     Args:
         manifest_path: of imported or exported weights.
         whitening: fitted on features of these very weights.
+        ranking: default weights in a score that go with it; None leaves them as they are.
     """
     manifest = Manifest.load(manifest_path)
     state = load_file(manifest.verify_weights())
@@ -62,7 +65,12 @@ def store_whitening(manifest_path: Path, whitening: Whitening) -> Manifest:
         state["whitening.matrix"] = whitening.matrix.astype(np.float16)
     temporary = manifest.weights_path.with_suffix(".safetensors.tmp")
     save_file(state, temporary)
-    fitted = replace(manifest, context_width=whitening.width, weights_sha256=sha256_of(temporary))
+    fitted = replace(
+        manifest,
+        context_width=whitening.width,
+        ranking=ranking or manifest.ranking,
+        weights_sha256=sha256_of(temporary),
+    )
     os.replace(temporary, manifest.weights_path)
     fitted.save(manifest.folder)
     return fitted

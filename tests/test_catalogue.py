@@ -15,7 +15,13 @@ import pytest
 
 from segmentation import catalogue, download
 from segmentation.checkpoints.layouts import LAYOUTS
-from segmentation.errors import CatalogueError, DiskFull, DownloadCorrupt, DownloadError
+from segmentation.errors import (
+    CatalogueError,
+    CheckpointError,
+    DiskFull,
+    DownloadCorrupt,
+    DownloadError,
+)
 from segmentation.labels import LABEL_SETS
 from segmentation.manifest import Manifest
 from tests import published
@@ -221,8 +227,29 @@ def test_a_model_is_installed_by_name_and_its_digest_pinned(shelf, tmp_path):
     assert sorted(p.name for p in home.iterdir()) == ["small.json", "small.safetensors"]
     shelf.put("small.pth", data + b"changed", '"2"')
     with pytest.raises(DownloadCorrupt):  # the digest seen first must stay
-        catalogue.install("small", home, path=path)
+        catalogue.install("small", home, path=path, overwrite=True)
     assert Manifest.load(home / "small.json").verify_weights()
+
+
+def test_what_cannot_be_imported_is_fetched_anew(shelf, tmp_path):
+    path, home = small_catalogue(shelf, tmp_path), tmp_path / "releases"
+    good = shelf.files["/small.pth"]
+    shelf.put("small.pth", b"<html>Sign in to the network first</html>")
+    with pytest.raises(CheckpointError):
+        catalogue.install("small", home, path=path)
+    assert not list(home.iterdir())
+    shelf.put("small.pth", good)
+    assert catalogue.install("small", home, path=path).name == "small.json"
+
+
+def test_the_right_file_is_kept_although_it_cannot_be_imported(shelf, tmp_path):
+    digest = hashlib.sha256(b"no weights").hexdigest()
+    path, home = small_catalogue(shelf, tmp_path, sha256=[digest]), tmp_path / "releases"
+    shelf.put("small.pth", b"no weights")
+    for _ in range(2):
+        with pytest.raises(CheckpointError):
+            catalogue.install("small", home, path=path)
+    assert len(shelf.asked) == 1
 
 
 def test_a_known_digest_is_checked(shelf, tmp_path):

@@ -12,7 +12,7 @@ from retrieval.errors import StateConflict
 from retrieval.models import Image, Release
 from retrieval.releases import forget, weights_folder, weights_of
 from segmentation.decode import decode
-from segmentation.export import FUSED_SHARE, feature_scales
+from segmentation.export import FUSED_SHARE, RANKING, feature_scales
 from segmentation.predict import Parser
 from segmentation.whiten import fit_whitening, store_whitening
 
@@ -28,14 +28,15 @@ def fit(
 ) -> Release:
     """Fit μ and W on `sample` stored pictures and put them into the release's own weights.
 
-    What the release has found so far was made with other vectors, so it is deleted; fill it anew.
+    What the release has found so far was made with other vectors, so it is deleted; fill it anew. Its
+    ranking becomes that of weights which come fitted.
 
     Args:
         width: D of the context vectors; at most the number of pictures less two.
 
     Raises:
-        StateConflict: the release answers or has answered; it is of shipped weights; or there are
-            fewer than 50 pictures.
+        StateConflict: the release answers or has answered, or does by the end; it is of shipped
+            weights; or there are fewer than 50 pictures.
     """
     manifest_path = weights_folder() / f"{release.weights_name}.json"
     if not manifest_path.exists():
@@ -57,9 +58,14 @@ def fit(
     general = parser.network.backbone.general_channels
     scales = feature_scales(features, general, FUSED_SHARE)
     forget(release)
-    fitted = store_whitening(manifest_path, fit_whitening(features, scales, width))
+    fitted = store_whitening(manifest_path, fit_whitening(features, scales, width), RANKING)
     Release.objects.filter(pk=release.pk).update(
-        weights_sha256=fitted.weights_sha256, context_width=fitted.context_width
+        weights_sha256=fitted.weights_sha256,
+        context_width=fitted.context_width,
+        ranking=fitted.ranking,
     )
+    # Uploads of these seconds were parsed by the old weights. A worker that is at it now loses its row
+    # and with it the right to write; whoever claims one from here on loads the new weights.
+    forget(release)
     release.refresh_from_db()
     return release

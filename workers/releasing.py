@@ -53,6 +53,8 @@ def import_file(
         raise FieldInvalid("Say which label set the checkpoint has: --labels.", field="labels")
     from segmentation.checkpoints import import_checkpoint
 
+    own = releases.check_name(name) if name else Path(file).stem
+    left = releases.left_over(own)
     progress("reading the checkpoint", 0, None)
     path = import_checkpoint(
         Path(file),
@@ -60,19 +62,27 @@ def import_file(
         target_dir=releases.weights_folder(),
         decoder=Path(decoder) if decoder else None,
         layout=layout,
-        name=releases.check_name(name) if name else None,
+        name=own,
         sha256=sha256,
+        overwrite=left,
     )
     return releases.register(Manifest.load(path))
 
 
 def install(progress: Progress, *, name: str) -> Release:
-    """Download a published model of the catalogue and import it."""
+    """Download a published model of the catalogue and import it.
+
+    Raises:
+        StateConflict: a release of the name is there; nothing is downloaded.
+        CatalogueError, DownloadError, DownloadCorrupt, DiskFull, CheckpointError: as the catalogue.
+    """
     from segmentation import catalogue
 
+    left = releases.left_over(name)
     path = catalogue.install(
         name,
         releases.weights_folder(),
+        overwrite=left,
         progress=lambda done, total: progress("downloading", done, total),
     )
     return releases.register(Manifest.load(path))

@@ -1,8 +1,10 @@
-"""HNSW indexes: one for each space of a release, built while searches and writes go on."""
+"""HNSW indexes: one for each space of a release, built and dropped while searches and writes go on."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from django.db import connection
@@ -10,11 +12,32 @@ from django.db import connection
 from retrieval.models import Release
 from retrieval.search.spaces import Space, spaces_of
 
+_LOCK = 7_310_001
+"""Key of the advisory lock of whoever builds or drops indexes."""
+_TRY_S = 0.25
+
 
 def _rows(text: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
         cursor.execute(text, values)
         return cursor.fetchall()
+
+
+@contextmanager
+def alone(wait: bool = True) -> Iterator[bool]:
+    """Be the only one that builds or drops indexes; whether that is so, which without `wait` may not be.
+
+    The lock is the session's, as nothing CONCURRENTLY runs in a transaction. It is asked for again and
+    again: a statement that waited for it would keep a snapshot, and the holder's CREATE INDEX
+    CONCURRENTLY waits for all older snapshots, so each would wait for the other.
+    """
+    while not (held := _rows("SELECT pg_try_advisory_lock(%s)", (_LOCK,))[0][0]) and wait:
+        time.sleep(_TRY_S)
+    try:
+        yield held
+    finally:
+        if held:
+            _rows("SELECT pg_advisory_unlock(%s)", (_LOCK,))
 
 
 def index_name(space: Space, release: Release) -> str:
@@ -49,9 +72,9 @@ def index_sizes(release: Release) -> dict[str, int]:
 
 
 def build_index(space: Space, release: Release, memory_mb: int, workers: int) -> None:
-    """Build one index with `workers` helpers, without keeping writers waiting.
+    """Build one index with `workers` helpers, without keeping writers or searches waiting.
 
-    Outside a transaction only. HNSW is built fast while it fits `maintenance_work_mem`: about rows ×
+    Outside a transaction only, and `alone`: what another is building looks broken from here. HNSW is built fast while it fits `maintenance_work_mem`: about rows ×
     bytes of an element × 1.3.
     """
     name = index_name(space, release)
@@ -59,7 +82,8 @@ def build_index(space: Space, release: Release, memory_mb: int, workers: int) ->
     with connection.cursor() as cursor:
         cursor.execute(f"SET maintenance_work_mem = '{int(memory_mb)}MB'")
         cursor.execute(f"SET max_parallel_maintenance_workers = {int(workers)}")
-        cursor.execute(f"DROP INDEX IF EXISTS {name}")  # an invalid one of a broken build
+        # An invalid one of a broken build; a plain DROP would queue all searches behind itself.
+        cursor.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
         try:
             cursor.execute(
                 f"CREATE INDEX CONCURRENTLY {name} ON {space.table} "
@@ -73,15 +97,23 @@ def build_index(space: Space, release: Release, memory_mb: int, workers: int) ->
 
 
 def build_indexes(release: Release, memory_mb: int = 512, workers: int = 2) -> list[str]:
-    """Build what is missing or broken; the names of what was built."""
+    """Build what is missing or broken, once nobody else does; the names of what was built."""
     made = []
-    present = index_names(release)
-    for space in spaces_of(release).values():
-        name = index_name(space, release)
-        if name not in present:
-            build_index(space, release, memory_mb, workers)
-            made.append(name)
+    with alone():
+        present = index_names(release)  # read only now: somebody else may have built them
+        for space in spaces_of(release).values():
+            name = index_name(space, release)
+            if name not in present:
+                build_index(space, release, memory_mb, workers)
+                made.append(name)
     return made
+
+
+def drop_indexes(release: Release) -> None:
+    """Drop the release's indexes, broken ones too, while searches of other releases go on."""
+    with alone(), connection.cursor() as cursor:
+        for space in spaces_of(release).values():
+            cursor.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {index_name(space, release)}")
 
 
 _PROGRESS = """

@@ -20,7 +20,8 @@ from segmentation.predict import feature_width
 from segmentation.pspnet import NetworkConfig, PSPNet
 
 RANKING = {"context": 0.5, "layout": 0.2, "composition": 0.3}
-"""Until a release is fitted, context is not whitened and tells pictures apart less well."""
+"""Until a release is fitted, context is not whitened and tells pictures apart less well. Fitting it sets
+`segmentation.export.RANKING`."""
 
 
 def _named(keys: list[str]) -> str:
@@ -173,6 +174,12 @@ def _write(state: State, manifest: Manifest) -> Path:
     return manifest.save(folder)
 
 
+def refuse_taken(name: str, folder: Path) -> None:
+    """CheckpointError where weights of the name lie already: a release may be made of them."""
+    if (folder / f"{name}.json").exists():
+        raise CheckpointError(f"There are weights named {name!r} in {folder}; choose another name.")
+
+
 def import_checkpoint(
     file: Path,
     *,
@@ -183,6 +190,7 @@ def import_checkpoint(
     name: str | None = None,
     sha256: str | None = None,
     options: ImportOptions | None = None,
+    overwrite: bool = False,
 ) -> Path:
     """Import a published PSPNet so that it answers as the code it came from.
 
@@ -195,13 +203,20 @@ def import_checkpoint(
         name: what the weights are called from now on; by default the file's name.
         sha256: hex digest that `file` must have.
         options: what the file does not say.
+        overwrite: weights of the name that are in `target_dir` already.
 
     Returns:
         Path of the manifest.
 
     Raises:
-        CheckpointError: the file cannot be imported; the message says why and what helps.
+        CheckpointError: the file cannot be imported, or its name is taken; the message says why and
+            what helps.
     """
+    name = name or file.stem
+    if "/" in name or name.startswith("."):
+        raise CheckpointError(f"{name!r} is no name for weights: no slash, no leading dot.")
+    if not overwrite:
+        refuse_taken(name, target_dir)
     label_set = _label_set(labels)
     source = _source(file, sha256, decoder)
     raw = _read(file, decoder)
@@ -214,9 +229,8 @@ def import_checkpoint(
         rules = rules_of(found.name, labels, options)
     except ConfigError as error:
         raise CheckpointError(str(error)) from error
-    name = name or file.stem
-    if "/" in name or name.startswith("."):
-        raise CheckpointError(f"{name!r} is no name for weights: no slash, no leading dot.")
+    if not overwrite:  # once more: reading took a while
+        refuse_taken(name, target_dir)
     manifest = Manifest(
         name=name,
         title=options.title or f"PSPNet on {config.backbone}, {labels}, from {found.source}",

@@ -58,8 +58,8 @@ def _fill(progress: Progress, *, name: str, wait: bool) -> dict[str, Any]:
     return {"queued": queued, **row(release)}
 
 
-def _rollback(progress: Progress) -> dict[str, Any]:
-    now, before = releases.rollback()
+def _rollback(progress: Progress, *, force: bool) -> dict[str, Any]:
+    now, before = releases.rollback(force)
     return {"before": before.name, **row(now)}
 
 
@@ -100,7 +100,8 @@ class Command(BaseCommand):
         sub = command("promote", releasing.promote, "make it the one that answers")
         sub.add_argument("name")
         sub.add_argument("--force", action="store_true", help="although pictures are missing")
-        command("rollback", _rollback, "back to the release before")
+        sub = command("rollback", _rollback, "back to the release before")
+        sub.add_argument("--force", action="store_true", help="although it lacks most pictures")
         sub = command("retire", releasing.retire, "stop filling it")
         sub.add_argument("name")
         sub.add_argument("--delete-rows", action="store_true", help="its masks and vectors too")
