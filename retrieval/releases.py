@@ -27,8 +27,6 @@ from retrieval.services import register_release
 from retrieval.upload import PRIORITY_FILL, PRIORITY_UPLOAD
 from segmentation.manifest import Manifest
 
-STARTER = "starter"
-"""Name of the shipped weights, and of the release that a new platform begins with."""
 _BLOCK = 10_000
 _LOCK = 7_310_002
 """Key of the advisory lock that a switch of releases holds."""
@@ -58,24 +56,6 @@ def register(manifest: Manifest) -> Release:
     return register_release(manifest, Release.State.FILLING)
 
 
-def ensure_starter_release() -> Release:
-    """The active release; the shipped weights become it when there is none.
-
-    They are copied, so that an upgrade which ships others leaves the release as it is.
-    """
-    release = Release.objects.filter(state=Release.State.ACTIVE).first()
-    if release is None:
-        kept = _keep(Manifest.load(STARTER), STARTER)
-        release = register_release(kept, Release.State.ACTIVE)
-    return release
-
-
-def newer_weights_shipped() -> bool:
-    """Whether the shipped weights are those of no release here."""
-    shipped = Manifest.load(STARTER).weights_sha256
-    return not Release.objects.filter(weights_sha256=shipped).exists()
-
-
 def adopt(weights: str | Path, name: str | None = None) -> Release:
     """Weights that a training run was exported to, or shipped ones, become a release; they are copied.
 
@@ -91,10 +71,10 @@ def adopt(weights: str | Path, name: str | None = None) -> Release:
     name = name or check_name(found.name)
     if Release.objects.filter(name=name).exists():
         raise taken(name)
-    return register(_keep(found, name))
+    return register(keep_weights(found, name))
 
 
-def _keep(found: Manifest, name: str) -> Manifest:
+def keep_weights(found: Manifest, name: str) -> Manifest:
     """Copy weights into the platform's folder, by the release's name; the copy's manifest."""
     weights, folder = found.verify_weights(), weights_folder()
     own = replace(found, name=name, weights_file=f"{name}.safetensors", folder=folder)

@@ -11,8 +11,8 @@ from django.contrib.auth import get_user_model
 from django.test import Client
 
 from retrieval.models import Image
-from retrieval.releases import ensure_starter_release
 from retrieval.services import create_token
+from retrieval.starter import ensure_starter_release
 
 V1 = "/api/v1"
 

@@ -136,7 +136,7 @@ def people(transactional_db: None) -> dict[str, object]:
     """Ada owns things, Ben is somebody else, root administers; a release is active."""
     from django.contrib.auth import get_user_model
 
-    from retrieval.releases import ensure_starter_release
+    from retrieval.starter import ensure_starter_release
 
     ensure_starter_release()
     users = get_user_model().objects

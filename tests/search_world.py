@@ -13,7 +13,7 @@ from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.utils import timezone
 
-from retrieval import queue, releases, search, services
+from retrieval import queue, search, services, starter
 from retrieval.models import Analysis, Descriptor, Image, Release
 from segmentation.describe import Description, ParsedPicture, Whitening, describe
 from segmentation.manifest import Manifest
@@ -102,7 +102,7 @@ def ids(answer: search.Answer) -> list[str]:
 
 def make_world(count: int = 30) -> dict[str, Any]:
     """Ada's private collection, Ben's private one and a public one of Ben's, all committed."""
-    releases.ensure_starter_release()
+    starter.ensure_starter_release()
     users = get_user_model().objects
     people = {name: users.create_user(name, password="secret") for name in ("ada", "ben")}
     people["root"] = users.create_superuser("root", password="secret")

@@ -20,6 +20,7 @@ from retrieval.doorbell import ring_now
 from retrieval.errors import FieldInvalid, NotFound, StateConflict
 from retrieval.models import Analysis, Descriptor, Image, Mask, Release
 from retrieval.search.indexes import indexed_spaces
+from retrieval.starter import ensure_starter_release, newer_weights_shipped
 from segmentation.describe import Whitening
 from segmentation.manifest import WEIGHTS_DIR, Manifest
 from segmentation.whiten import store_whitening
@@ -234,7 +235,7 @@ def test_an_upgrade_with_other_weights_leaves_releases_as_they_are(
     collection, tmp_path, monkeypatch
 ):
     starter = Release.objects.get(name="starter")
-    assert not releases.newer_weights_shipped()
+    assert not newer_weights_shipped()
     shipped = tmp_path / "weights"
     shipped.mkdir()
     other = second_weights("other")
@@ -244,10 +245,29 @@ def test_an_upgrade_with_other_weights_leaves_releases_as_they_are(
         "segmentation.manifest.WEIGHTS_DIR", shipped
     )  # as if a new version lay there
 
-    assert releases.newer_weights_shipped()
+    assert newer_weights_shipped()
     own = Manifest.load(releases.weights_of(starter))
     assert own.verify_weights().parent == releases.weights_folder()
     assert own.weights_sha256 == starter.weights_sha256 != other.weights_sha256
     call_command("release", "import", "starter", "--name=starter-2")
     assert Release.objects.get(name="starter-2").weights_sha256 == other.weights_sha256
-    assert not releases.newer_weights_shipped()
+    assert not newer_weights_shipped()
+
+
+def test_a_platform_from_before_copies_were_kept_goes_on(collection):
+    starter = Release.objects.get(name="starter")
+    image = store(collection, encoded(scene(4400)))
+    kept = [releases.weights_folder() / f"starter.{kind}" for kind in ("json", "safetensors")]
+    for path in kept:
+        path.unlink()
+    assert ensure_starter_release() == starter and all(path.exists() for path in kept)
+
+    for path in kept:
+        path.unlink()
+    Release.objects.filter(pk=starter.pk).update(weights_sha256="0" * 64)  # of an older version
+    new = ensure_starter_release()
+    starter.refresh_from_db()
+    assert (starter.state, new.state) == ("retired", "active") and new.name.startswith("starter-")
+    assert Analysis.objects.filter(release=new, image=image, state="queued").exists()
+    assert Manifest.load(releases.weights_of(new)).weights_sha256 == new.weights_sha256
+    assert ensure_starter_release() == new

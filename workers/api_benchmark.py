@@ -31,8 +31,8 @@ from retrieval.models import (
     Tag,
     Webhook,
 )
-from retrieval.releases import ensure_starter_release
 from retrieval.services import create_collection, create_token
+from retrieval.starter import ensure_starter_release
 from workers.scratch import scratch_database
 
 PAGE = 100

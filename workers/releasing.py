@@ -11,6 +11,7 @@ from typing import Any
 from retrieval import releases
 from retrieval.errors import FieldInvalid, NotFound
 from retrieval.models import Collection, Release
+from retrieval.starter import STARTER
 from segmentation.manifest import Manifest
 
 Progress = Callable[[str, int, int | None], None]
@@ -47,7 +48,7 @@ def import_file(
         CheckpointError, WeightsError, StateConflict, FieldInvalid: as the importer and
             `releases.register`, or `labels` is missing for a checkpoint.
     """
-    if file.endswith(".json") or file == releases.STARTER:
+    if file.endswith(".json") or file == STARTER:
         return releases.adopt(file, releases.check_name(name) if name else None)
     if labels is None:
         raise FieldInvalid("Say which label set the checkpoint has: --labels.", field="labels")

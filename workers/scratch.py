@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from retrieval.models import Collection, Release
-from retrieval.releases import ensure_starter_release
 from retrieval.services import create_collection
+from retrieval.starter import ensure_starter_release
 from workers.resample import Batch, Resampler
 
 NAME = "paysage_benchmark"

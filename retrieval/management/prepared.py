@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.core.management import call_command
 
 from retrieval.models import Release
-from retrieval.releases import ensure_starter_release
+from retrieval.starter import ensure_starter_release
 
 
 def prepare() -> Release:

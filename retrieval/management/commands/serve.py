@@ -100,7 +100,7 @@ class Command(BaseCommand):
         from django.contrib.auth import get_user_model
 
         from retrieval.management.prepared import prepare
-        from retrieval.releases import newer_weights_shipped
+        from retrieval.starter import newer_weights_shipped
 
         prepare()
         if newer_weights_shipped():
