@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import redis
 from PIL import Image as Pillow
 
 from tests.embedded import HOME
@@ -153,6 +154,24 @@ def collection(people: dict[str, object]) -> object:
     from retrieval.services import create_collection
 
     return create_collection(people["ada"], "Meadows")
+
+
+def until_quiet(url: str) -> None:
+    """Wait until no bell of an earlier test is left, which would make that test's worker claim."""
+    broker = redis.Redis.from_url(url)
+    deadline = time.monotonic() + 60
+    while broker.llen("bulk") or broker.llen("query") or broker.hlen("unacked"):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def unheard(transactional_db: None, settings: object) -> None:
+    """No bell reaches a worker that an earlier test began: what is queued stays so, or is parsed here."""
+    url = settings.REDIS_URL  # type: ignore[attr-defined]
+    redis.Redis.from_url(url).delete("bulk", "query")  # bells that nobody was there to hear
+    until_quiet(url)
+    settings.REDIS_URL = "redis://127.0.0.1:1/0"  # type: ignore[attr-defined]
 
 
 def store(collection: object, data: bytes, name: str = "picture.jpg", **options: object) -> object:

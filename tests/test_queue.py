@@ -8,7 +8,6 @@ from datetime import timedelta
 
 import psutil
 import pytest
-import redis
 from django.conf import settings
 from django.db import connection
 from django.utils import timezone
@@ -16,7 +15,7 @@ from django.utils import timezone
 from retrieval import queue
 from retrieval.doorbell import ring_now
 from retrieval.models import Analysis, ClassArea, Descriptor, Mask, Region
-from tests.conftest import await_final, encoded, scene, start_worker, store
+from tests.conftest import await_final, encoded, scene, start_worker, store, until_quiet
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -24,15 +23,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def fill(collection, count: int) -> None:
     for seed in range(count):
         store(collection, encoded(scene(seed + 1000)), f"{seed}.jpg")
-
-
-def until_quiet(url: str) -> None:
-    """Wait until no bell of an earlier test is left, which would make that test's worker claim."""
-    broker = redis.Redis.from_url(url)
-    deadline = time.monotonic() + 60
-    while broker.llen("bulk") or broker.llen("query") or broker.hlen("unacked"):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_kill_9_in_mid_batch_loses_nothing(collection, settings):
@@ -192,15 +182,7 @@ def leases() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "lease"]
 
 
-@pytest.fixture
-def unheard(collection, settings):
-    """A collection whose uploads wake no worker: the test itself parses."""
-    until_quiet(settings.REDIS_URL)
-    settings.REDIS_URL = "redis://127.0.0.1:1/0"
-    return collection
-
-
-def test_a_release_whose_weights_are_gone_keeps_no_other_from_parsing(unheard):
+def test_a_release_whose_weights_are_gone_keeps_no_other_from_parsing(collection, unheard):
     from retrieval import releases
     from tests.test_releases import second_weights
     from workers.pipeline import drain
@@ -208,10 +190,10 @@ def test_a_release_whose_weights_are_gone_keeps_no_other_from_parsing(unheard):
     broken = second_weights("broken")
     second = releases.register(broken)
     broken.weights_path.write_bytes(b"not the weights")
-    fill(unheard, 3)
+    fill(collection, 3)
     releases.fill(second)
     assert drain("bulk") == 3
-    first = Analysis.objects.filter(collection=unheard).exclude(release=second)
+    first = Analysis.objects.filter(collection=collection).exclude(release=second)
     assert {row.state for row in first} == {"done"}
     others = Analysis.objects.filter(release=second)
     assert {(row.state, row.error_code) for row in others} == {("failed", "weights_unusable")}
@@ -219,10 +201,10 @@ def test_a_release_whose_weights_are_gone_keeps_no_other_from_parsing(unheard):
     assert not leases(), "none is renewed for ever"
 
 
-def test_a_claim_that_cannot_be_begun_is_given_back(unheard, monkeypatch):
+def test_a_claim_that_cannot_be_begun_is_given_back(collection, unheard, monkeypatch):
     from workers import pipeline
 
-    fill(unheard, 3)
+    fill(collection, 3)
 
     def full(_: int) -> None:
         raise MemoryError
@@ -230,15 +212,15 @@ def test_a_claim_that_cannot_be_begun_is_given_back(unheard, monkeypatch):
     monkeypatch.setattr(pipeline, "load_parser", full)
     with pytest.raises(MemoryError):
         pipeline.drain("bulk")
-    rows = Analysis.objects.filter(collection=unheard)
+    rows = Analysis.objects.filter(collection=collection)
     assert {(row.state, row.attempts) for row in rows} == {("queued", 0)}
     assert not leases()
 
 
-def test_a_turn_ends_before_the_queue_is_empty(unheard, monkeypatch):
+def test_a_turn_ends_before_the_queue_is_empty(collection, unheard, monkeypatch):
     from workers import pipeline
 
-    fill(unheard, 2 * settings.BATCH)
+    fill(collection, 2 * settings.BATCH)
     monkeypatch.setattr(pipeline, "_TURN_S", 0.0)
     assert pipeline.drain("bulk") < 2 * settings.BATCH
     assert queue.waiting("bulk")

@@ -30,7 +30,7 @@ from tests.search_world import plant
 from tests.test_releases import second_weights
 from workers import fitting, releasing
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("unheard")]
 
 
 def silent(*_: object) -> None:
