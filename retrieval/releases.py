@@ -312,9 +312,8 @@ def retire(release: Release, delete_rows: bool = False) -> int:
         StateConflict: it is active.
     """
     others = Release.objects.filter(pk=release.pk).exclude(state=Release.State.ACTIVE)
-    if not others.update(
-        state=Release.State.RETIRED
-    ):  # in one statement, as it may be promoted now
+    # In one statement, as it may be promoted at this moment.
+    if not others.update(state=Release.State.RETIRED):
         raise StateConflict(f"{release.name} is active; promote another one first.")
     waiting = Analysis.objects.filter(release=release, state="queued")
     count = waiting.count()

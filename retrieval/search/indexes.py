@@ -74,8 +74,8 @@ def index_sizes(release: Release) -> dict[str, int]:
 def build_index(space: Space, release: Release, memory_mb: int, workers: int) -> None:
     """Build one index with `workers` helpers, without keeping writers or searches waiting.
 
-    Outside a transaction only, and `alone`: what another is building looks broken from here. HNSW is built fast while it fits `maintenance_work_mem`: about rows ×
-    bytes of an element × 1.3.
+    Outside a transaction only, and `alone`: what another is building looks broken from here. HNSW is
+    built fast while it fits `maintenance_work_mem`: about rows × bytes of an element × 1.3.
     """
     name = index_name(space, release)
     condition = f" AND {space.condition}" if space.condition else ""
