@@ -9,12 +9,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from segmentation.describe import Floats
 from segmentation.errors import ConfigError
 from segmentation.preprocess import Box
 from segmentation.pspnet import ParsedMaps
@@ -229,8 +227,8 @@ def most_probable(
     return found
 
 
-def stitched(parts: list[tuple[Box, Floats]], content: Box, height: int, width: int) -> Floats:
-    """Feature maps of a view's windows as one, cut to the picture, float32 (h, w, F).
+def stitched(parts: list[tuple[Box, Tensor]], content: Box, height: int, width: int) -> Tensor:
+    """Feature maps of a view's windows as one, cut to the picture, float32 (h, w, F) on their device.
 
     Windows need not start at a whole cell; each is laid at the nearest one. What is pooled over
     regions afterwards moves by half a cell at most.
@@ -238,15 +236,15 @@ def stitched(parts: list[tuple[Box, Floats]], content: Box, height: int, width: 
     (box, first) = parts[0]
     cell_y, cell_x = box.height / first.shape[0], box.width / first.shape[1]
     rows, columns = (max(1, round(height / cell_y)), max(1, round(width / cell_x)))
-    total = np.zeros((rows, columns, first.shape[2]), np.float32)
-    count = np.zeros((rows, columns, 1), np.float32)
+    total = torch.zeros(rows, columns, first.shape[2], device=first.device)
+    count = torch.zeros(rows, columns, 1, device=first.device)
     for box, features in parts:
         top = min(round(box.top / cell_y), rows - features.shape[0])
         left = min(round(box.left / cell_x), columns - features.shape[1])
         area = (slice(top, top + features.shape[0]), slice(left, left + features.shape[1]))
         total[area] += features
         count[area] += 1
-    total /= np.maximum(count, 1)
+    total /= count.clamp(min=1)
     top, left = int(content.top / cell_y), int(content.left / cell_x)
     bottom = max(top + 1, round((content.top + content.height) / cell_y))
     right = max(left + 1, round((content.left + content.width) / cell_x))

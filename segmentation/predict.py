@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -14,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segmentation.describe import Description, Floats, ParsedPicture, Whitening, describe
+from segmentation.describe import Description, ParsedPicture, Whitening, describe
 from segmentation.errors import DeviceOutOfMemory, WeightsError
 from segmentation.folded import fold_pyramid, speed_up
 from segmentation.fused import fuse_batch_norms
@@ -57,6 +58,20 @@ class Prepared:
     def bucket(self) -> tuple[int, int]:
         """(h, w): pictures of one bucket can go through the network together."""
         return self.pixels.shape[0], self.pixels.shape[1]
+
+
+class OnDevice(NamedTuple):
+    """A parsed picture as `ParsedPicture`, on the network's device.
+
+    Attributes:
+        mask: uint8 (h, w).
+        confidence: float32 (gh, gw).
+        features: (fh, fw, F) in the network's type or float32.
+    """
+
+    mask: Tensor
+    confidence: Tensor
+    features: Tensor
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -261,14 +276,25 @@ class Parser:
 
     @torch.inference_mode()
     def _infer(self, pictures: list[Prepared]) -> list[ParsedPicture]:
-        if not self.inference.plain:
-            return [self._infer_views(picture) for picture in pictures]
-        maps = self.forward(pictures)
+        if self.inference.plain:
+            found = self.seen_whole(self.forward(pictures), pictures)
+        else:
+            found = [self.seen_by_views(picture) for picture in pictures]
+        return [
+            ParsedPicture(
+                one.mask.cpu().numpy(),
+                one.confidence.cpu().numpy(),
+                one.features.float().cpu().numpy(),
+            )
+            for one in found
+        ]
+
+    def seen_whole(self, maps: ParsedMaps, pictures: list[Prepared]) -> list[OnDevice]:
+        """What the maps of a batch say of each of its pictures, by a rule of one whole view."""
         logits = maps.logits.float()
-        confidence = logits.softmax(1).amax(1).cpu().numpy()
-        features = self.pooled_features(maps)
-        masks = [mask.cpu().numpy() for mask in self.class_maps(logits, pictures)]
-        return [ParsedPicture(m, c, f) for m, c, f in zip(masks, confidence, features, strict=True)]
+        masks = self.class_maps(logits, pictures)
+        rows = zip(masks, logits.softmax(1).amax(1), self.features_of(maps), strict=True)
+        return [OnDevice(*row) for row in rows]
 
     def class_maps(self, logits: Tensor, pictures: list[Prepared]) -> list[Tensor]:
         """Class maps uint8 of logits float32 (B, C, h, w), on their device.
@@ -290,23 +316,23 @@ class Parser:
             masks.append(wide[0].argmax(0).to(torch.uint8))
         return masks
 
-    def _infer_views(self, picture: Prepared) -> ParsedPicture:
+    def seen_by_views(self, picture: Prepared) -> OnDevice:
         """One picture by an inference rule of windows, sizes or mirror images."""
         scores, features = self._look(picture)
-        confident = F.adaptive_avg_pool2d(scores.amax(0)[None], features.shape[:2])[0]
-        mask = scores.argmax(0).to(torch.uint8).cpu().numpy()
-        return ParsedPicture(mask, confident.cpu().numpy(), features)
+        cells = (features.shape[0], features.shape[1])
+        confident = F.adaptive_avg_pool2d(scores.amax(0)[None], cells)[0]
+        return OnDevice(scores.argmax(0).to(torch.uint8), confident, features)
 
-    def _look(self, picture: Prepared) -> tuple[Tensor, Floats]:
+    def _look(self, picture: Prepared) -> tuple[Tensor, Tensor]:
         """Probabilities (C, *mask_size) over all views, and the features of the middle one."""
         upsample, rule = self.network.upsample, self.inference
         total: Tensor | None = None
-        features: Floats | None = None
+        features: Tensor | None = None
         for number, view in enumerate(picture.views):
             height, width = view.pixels.shape[:2]
             seen = look(self._normalised([view.pixels]), rule, self._run, upsample)
             if number == len(picture.views) // 2:
-                parts = [(one.box, self.pooled_features(one.maps)[0]) for one in seen]
+                parts = [(one.box, self.features_of(one.maps)[0].float()) for one in seen]
                 features = stitched(parts, view.content, height, width)
             scores = joined(seen, height, width)
             scores = output_scores(scores, view.content, picture.mask_size, rule, upsample)
@@ -329,10 +355,6 @@ class Parser:
             size = picture.mask_size
             return F.interpolate(logits, size, mode="bilinear", align_corners=corners)[0]
         return self.network.upsample(logits, picture.mask_size)[0]
-
-    def pooled_features(self, maps: ParsedMaps) -> Floats:
-        """`features_of` as float32 (B, h, w, F) on the CPU."""
-        return self.features_of(maps).float().cpu().numpy()
 
     def features_of(self, maps: ParsedMaps) -> Tensor:
         """What pooling averages: the backbone's general map beside the fused map.

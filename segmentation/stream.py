@@ -7,7 +7,7 @@ quick there, and what goes up again is each region's share of each cell.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from typing import Any, NamedTuple
 
@@ -19,7 +19,6 @@ from torch import Tensor
 from segmentation.describe import (
     GRID,
     Description,
-    ParsedPicture,
     assembled,
     occupancy_of,
     segments_of,
@@ -45,8 +44,8 @@ class _Launched(NamedTuple):
 
     masks: list[Tensor]
     counts: list[Tensor]
-    confidence: Tensor
-    features: Tensor
+    confidence: list[Tensor]
+    features: list[Tensor]
     done: Any
 
 
@@ -80,18 +79,6 @@ class DevicePicture:
         return (shares @ values.reshape(-1, values.shape[2]).float()) / shares.sum(1, keepdim=True)
 
 
-class WholePicture:
-    """A picture parsed by a rule of windows, sizes or mirror images: its features came back."""
-
-    def __init__(self, parser: Parser, parsed: ParsedPicture) -> None:
-        self.mask = parsed.mask
-        self._parser, self._parsed = parser, parsed
-
-    def describe(self) -> Description:
-        """Vectors and regions; runs in any thread."""
-        return self._parser.describe(self._parsed)
-
-
 class Stream:
     """Parses batch after batch.
 
@@ -112,9 +99,7 @@ class Stream:
         matrix = whitening.matrix
         self._matrix = None if matrix is None else torch.from_numpy(matrix).to(device)
 
-    def __call__(
-        self, batches: Iterable[list[Prepared]]
-    ) -> Iterator[Sequence[DevicePicture | WholePicture]]:
+    def __call__(self, batches: Iterable[list[Prepared]]) -> Iterator[list[DevicePicture]]:
         """The pictures of each batch (all of one bucket), in order.
 
         On CUDA a batch is handed out once the next one was launched.
@@ -124,9 +109,6 @@ class Stream:
         """
         before: _Launched | None = None
         for batch in batches:
-            if not self.parser.inference.plain:
-                yield [WholePicture(self.parser, one) for one in self.parser.infer(batch)]
-                continue
             with self.parser.guarded(batch):
                 launched = self._launch(batch)
             if before is not None:
@@ -141,15 +123,16 @@ class Stream:
     @torch.inference_mode()
     def _launch(self, batch: list[Prepared]) -> _Launched:
         parser = self.parser
-        maps = self._network(parser.input_of(self._uploads([one.pixels for one in batch])))
-        logits = maps.logits.float()
-        masks = parser.class_maps(logits, batch)
-        counts = [cell_counts(mask, logits.shape[1]) for mask in masks]
-        confidence = logits.softmax(1).amax(1)
-        features = parser.features_of(maps)
-        home = [self._home(one) for one in masks], [self._home(one) for one in counts]
+        if parser.inference.plain:
+            pixels = self._uploads([one.pixels for one in batch])
+            found = parser.seen_whole(self._network(parser.input_of(pixels)), batch)
+        else:
+            found = [parser.seen_by_views(one) for one in batch]
+        counts = [cell_counts(one.mask, len(parser.manifest.labels)) for one in found]
+        home = [self._home(one.mask) for one in found], [self._home(one) for one in counts]
         done = torch.cuda.current_stream(parser.device).record_event() if self.cuda else None
-        return _Launched(*home, confidence, features, done)
+        kept = [one.confidence for one in found], [one.features for one in found]
+        return _Launched(*home, *kept, done)
 
     def _home(self, value: Tensor) -> Tensor:
         """On its way to page-locked memory; a CPU's tensor as it is."""

@@ -14,6 +14,7 @@ from segmentation.explain import explain
 from segmentation.folded import FoldedPyramid, speed_up
 from segmentation.fused import FineClassifier, FusedConv, fuse_batch_norms
 from segmentation.graphs import Graphs, padded
+from segmentation.inference import InferenceRule
 from segmentation.predict import Parser, has_fast_bf16
 from segmentation.preprocess import InputRule
 from segmentation.pspnet import NetworkConfig, PSPNet
@@ -147,8 +148,18 @@ def test_recordings_pad_batches_and_are_few():
     assert len(graphs._recorded) == 3  # 3 and 4 pictures share one
 
 
-@pytest.mark.parametrize("recorded", [False, True])
-def test_the_stream_describes_as_the_parser_does(starter, recorded):
+VIEWS = InferenceRule(
+    sizes=((192, 512), (256, 512)), window_px=160, stride_px=112, flip=True, upsample="window"
+)
+
+
+@pytest.mark.parametrize(
+    ("recorded", "rule"), [(False, None), (True, None), (False, VIEWS), (True, VIEWS)]
+)
+def test_the_stream_describes_as_the_parser_does(recorded, rule):
+    starter = Parser.load("starter", "cpu")
+    if rule is not None:
+        starter.look_by(rule)
     images = [
         render(seed, size=size).image for seed, size in enumerate([(96, 72)] * 3 + [(80, 80)])
     ]

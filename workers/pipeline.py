@@ -32,8 +32,9 @@ from retrieval.models import Release
 from retrieval.releases import weights_of
 from segmentation.decode import decode
 from segmentation.errors import DeviceOutOfMemory, InputError, SegmentationError, WeightsError
+from segmentation.jpeg import decode_on
 from segmentation.predict import Parser, Prepared
-from segmentation.stream import DevicePicture, Stream, WholePicture
+from segmentation.stream import DevicePicture, Stream
 
 log = logging.getLogger("paysage.worker")
 
@@ -124,7 +125,11 @@ def write_thumbs(row: queue.Claimed, image: NDArray[np.uint8]) -> tuple[str, str
 
 def make_ready(row: queue.Claimed, parser: Parser) -> Ready:
     """Decode, write thumbnails, resize for the network; runs in a decode thread."""
-    image = decode(read_original(row), draft_px=_DRAFT_PX)
+    data = read_original(row)
+    if parser.device.type == "cuda":
+        image = decode_on(data, parser.device, draft_px=_DRAFT_PX)
+    else:
+        image = decode(data, draft_px=_DRAFT_PX)
     return Ready(row, parser.prepare(image), write_thumbs(row, image))
 
 
@@ -252,7 +257,7 @@ class Batch:
     def _parse(self, stream: Stream, groups: list[list[Ready]]) -> list[Future[queue.Found]]:
         palette = stream.parser.manifest.palette
 
-        def found(one: Ready, picture: DevicePicture | WholePicture) -> queue.Found:
+        def found(one: Ready, picture: DevicePicture) -> queue.Found:
             description = picture.describe()
             return queue.Found(one.row, description, description.mask_png(palette), one.thumbs)
 
