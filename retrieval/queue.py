@@ -112,6 +112,7 @@ def _vectors(found: Found) -> Descriptor:
         layout=SparseVector(layout, d.layout_width),
         context=HalfVector(d.context.tolist()),
         context_norm=max(d.context_norm, 1e-9),
+        uniform_class=d.uniform_class,
     )
 
 

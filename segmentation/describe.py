@@ -120,6 +120,13 @@ class Description:
     context_norm: float
     regions: list[RegionDescription]
 
+    @property
+    def uniform_class(self) -> int | None:
+        """The class that fills every cell of the layout alone, if one does."""
+        return uniform_class_of(
+            self.layout_indices, self.layout_values, self.layout_width // GRID**2
+        )
+
     def mask_png(self, palette: list[int]) -> bytes:
         """The class map as a palette PNG; `palette` is 768 values, as `Manifest.palette`."""
         picture = Image.fromarray(self.mask)
@@ -158,6 +165,17 @@ def layout_from(counts: NDArray[np.integer[Any]]) -> tuple[NDArray[np.int32], Fl
         largest = np.argpartition(values[indices], -MAX_LAYOUT_ENTRIES)[-MAX_LAYOUT_ENTRIES:]
         indices = np.sort(indices[largest])
     return indices.astype(np.int32), unit(values[indices])[0]
+
+
+def uniform_class_of(indices: NDArray[np.integer[Any]], values: Floats, classes: int) -> int | None:
+    """The class that fills every cell of a layout (non-zeros as `layout_of` gives them), or None.
+
+    All such pictures of a class have the same layout, whatever else differs in them.
+    """
+    if len(indices) != GRID * GRID or np.ptp(values) > 0:
+        return None
+    found = np.unique(np.asarray(indices) % classes)
+    return int(found[0]) if len(found) == 1 else None
 
 
 def _cells(length: int, cells: int) -> NDArray[np.intp]:

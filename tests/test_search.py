@@ -18,14 +18,14 @@ from retrieval.errors import NotFound, QueryInvalid
 from retrieval.models import Analysis, ClassArea, Descriptor, Image, Release
 from retrieval.search import sql
 from retrieval.upload import add_tags
-from segmentation.describe import composition_of, layout_of, unit
+from segmentation.describe import composition_of, layout_of, uniform_class_of, unit
 
 pytestmark = pytest.mark.django_db(transaction=True)
 CLASSES = 20
 
 
-def plant(collection, count: int, seed: int) -> None:
-    """Rows as a worker would leave them, of clustered random vectors and random masks."""
+def plant(collection, count: int, seed: int, masks=None) -> None:
+    """Rows as a worker would leave them, of clustered random vectors and random or given masks."""
     rng = np.random.default_rng(seed)
     release = Release.objects.get(state="active")
     centres = rng.normal(size=(12, 256))
@@ -44,6 +44,8 @@ def plant(collection, count: int, seed: int) -> None:
             original="none",
         )
         mask = np.repeat(np.repeat(rng.integers(0, CLASSES, (4, 4)), 4, 0), 4, 1).astype(np.uint8)
+        if masks is not None:
+            mask = masks[number]
         shares = np.bincount(mask.ravel(), minlength=CLASSES) / mask.size
         indices, values = layout_of(mask, CLASSES)
         context, _ = unit((centres[number % 12] + 0.6 * rng.normal(size=256)).astype(np.float32))
@@ -60,6 +62,7 @@ def plant(collection, count: int, seed: int) -> None:
                 context_norm=1.0,
                 layout=layout,
                 composition=HalfVector(composition_of(shares.astype(np.float32)).tolist()),
+                uniform_class=uniform_class_of(indices, values, CLASSES),
             )
         )
         areas += [

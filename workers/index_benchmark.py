@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from retrieval.search import indexes, sql
 from retrieval.search.grammar import Example, Query, Where
-from retrieval.search.planner import Search, matching_of, page_of
+from retrieval.search.planner import Search, page_of
 from retrieval.search.recall import recall_of
 from retrieval.search.spaces import spaces_of
 from retrieval.search.vectors import Part, Targets, painted
@@ -85,16 +85,14 @@ class Measurement:
         self.judged = judged  # exact answers take long at a million: all are timed, some judged
 
     def search(self, asked: Asked, share: float, exact: bool) -> Search:
-        """As the planner makes it ready; the count of matches is part of the time."""
+        """As the planner makes it ready."""
         end = EPOCH + timedelta(seconds=self.images * share - 1)
         where = Where(taken=(None, end)) if share < 1 else Where()
         cells = ((0, 0, 0),)  # says only that the query has vectors
         query = Query(where=where, limit=NEAREST, rank=asked.rank, exact=exact, cells=cells)
         clause = sql.filters(query, self.scratch.release, [self.scratch.collection.pk], [])
         user, release = self.scratch.user, self.scratch.release
-        return Search(
-            query, user, release, clause, asked.targets, asked.rank, matching_of(query, clause)
-        )
+        return Search(query, user, release, clause, asked.targets, asked.rank)
 
     def warm(self, asked: list[Asked], share: float) -> None:
         """Other queries first: a server that answers all day has its indexes in memory."""

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from retrieval.models import Collection, Release
 from retrieval.services import create_collection
 from retrieval.starter import ensure_starter_release
+from segmentation.describe import GRID, uniform_class_of
 from workers.resample import Batch, Resampler
 
 NAME = "paysage_benchmark"
@@ -53,9 +54,16 @@ def image_id(number: int) -> bytes:
     return number.to_bytes(16, "big")
 
 
-def _row(fields: Iterable[bytes]) -> bytes:
+def _row(fields: Iterable[bytes | None]) -> bytes:
+    """A row of fields in binary; None is NULL."""
     fields = list(fields)
-    return struct.pack("!h", len(fields)) + b"".join(struct.pack("!i", len(f)) + f for f in fields)
+    return struct.pack("!h", len(fields)) + b"".join(
+        struct.pack("!i", -1) if f is None else struct.pack("!i", len(f)) + f for f in fields
+    )
+
+
+def _small(number: int | None) -> bytes | None:
+    return None if number is None else struct.pack("!h", number)
 
 
 def _half(vector: Any) -> bytes:
@@ -137,7 +145,8 @@ class Scratch:
         numbers = range(first, first + len(batch.context))
         _copy(
             "retrieval_descriptor",
-            "image_id, release_id, collection_id, composition, layout, context, context_norm",
+            "image_id, release_id, collection_id, composition, layout, context, context_norm, "
+            "uniform_class",
             (
                 _row(
                     (
@@ -146,6 +155,7 @@ class Scratch:
                         _sparse(*batch.layout[i], self.width),
                         _half(batch.context[i]),
                         struct.pack("!d", batch.norms[i]),
+                        _small(uniform_class_of(*batch.layout[i], self.width // GRID**2)),
                     )
                 )
                 for i, number in enumerate(numbers)

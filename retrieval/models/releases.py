@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.db import models
 from django.db.models import Q
+from django.utils.functional import cached_property
 
 
 class Release(models.Model):
@@ -55,6 +56,11 @@ class Release(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @cached_property
+    def class_count(self) -> int:
+        """How many classes it tells apart; asked for once, as they never change."""
+        return self.classes.count()
 
 
 class SemanticClass(models.Model):

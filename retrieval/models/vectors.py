@@ -89,12 +89,15 @@ class Descriptor(Found):
         layout: sparsevec(64·C), sqrt of occupancy in an 8×8 grid; index (row·8 + col)·C + class.
         context: halfvec(D), whitened mean feature.
         context_norm: length of `context` before it was normalised.
+        uniform_class: the class that fills every cell of the layout; None for all other pictures.
+            Such layouts are equal to the last bit, and the index of layouts leaves them out.
     """
 
     composition = HalfVectorField()
     layout = SparseVectorField()
     context = HalfVectorField()
     context_norm = models.FloatField()
+    uniform_class = models.PositiveSmallIntegerField(null=True, blank=True)
 
     class Meta:
         constraints = (
@@ -110,6 +113,11 @@ class Descriptor(Found):
         indexes = (
             models.Index(fields=("release", "collection"), name="descriptor_filter"),
             models.Index(fields=("collection",), name="descriptor_collection"),
+            models.Index(
+                fields=("release", "uniform_class", "-image"),
+                condition=Q(uniform_class__isnull=False),
+                name="descriptor_uniform",
+            ),
         )
 
 

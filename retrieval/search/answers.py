@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from django.conf import settings
-
 from retrieval.models import Image, Release
 from retrieval.search import paging, percentiles, sql
 from retrieval.search.grammar import Query
@@ -106,11 +104,10 @@ def _plan(search: Search, page: Page, started: float) -> dict[str, Any]:
     if page.kind == "index":
         collections = searched_collections(search.query, search.user)
         recall = last_measured(collections, search.release, kind_of(search))
-    counted = page.matching is not None
     return {
         "kind": page.kind,
-        "matching": page.matching if counted else search.matching,
-        "matching_is_lower_bound": not counted and search.matching > settings.EXACT_ROWS,
+        "matching": page.matching,
+        "matching_is_lower_bound": page.more,
         "compared": page.compared,
         "release": search.release.name,
         "metric": search.query.metric,

@@ -71,7 +71,7 @@ def _indexed_pairs(
     for row in newer.iterator(chunk_size=500):
         where = sql.filters(nothing, release, [collection.pk], [row.image_id])
         text = as_text("context", dense(row, "context"))
-        found = sql.candidates(where, space, text, NEIGHBOURS, 2_000)
+        found = [image for image, _ in sql.candidates(where, space, text, NEIGHBOURS, 2_000)]
         for other in Descriptor.objects.filter(image_id__in=found, release=release):
             yield from _near(row, other)
 

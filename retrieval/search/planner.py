@@ -16,7 +16,7 @@ from retrieval.search import paging, sql
 from retrieval.search.grammar import Query
 from retrieval.search.indexes import indexed_spaces
 from retrieval.search.sql import Clause, Row, Scoring
-from retrieval.search.vectors import Targets, as_text, targets_of
+from retrieval.search.vectors import Targets, Vector, as_text, nearest_uniform, targets_of
 
 CANDIDATES = 200
 """Least number of candidates that each space gives when an index is used."""
@@ -38,19 +38,22 @@ class Search:
     where: Clause
     targets: Targets
     rank: Mapping[str, float]
-    matching: int
+
+    @cached_property
+    def spaces(self) -> dict[str, sql.Space]:
+        return sql.spaces_of(self.release)
 
     @cached_property
     def scoring(self) -> Scoring:
-        spaces, metric = sql.spaces_of(self.release), self.query.metric
+        metric = self.query.metric
         parts = {
             name: Clause(
-                spaces[name].similarity(metric, not self.query.cells), (as_text(name, vector),)
+                self.spaces[name].similarity(metric, not self.query.cells), (as_text(name, vector),)
             )
             for name, vector in self.targets.vectors.items()
         }
         if self.targets.parts:
-            parts["region"] = self._region_clause(spaces["region"])
+            parts["region"] = self._region_clause(self.spaces["region"])
         return Scoring(parts, dict(self.rank))
 
     def _region_clause(self, space: sql.Space) -> Clause:
@@ -72,13 +75,14 @@ class Page:
 
     Attributes:
         compared: rows that were scored; none where a query only filters.
-        matching: how many match, where all were counted on the way; else the search's number holds.
+        matching: how many match; more: or even more than that.
     """
 
     rows: list[Row]
     kind: str
     compared: int
-    matching: int | None = None
+    matching: int
+    more: bool = False
     pool: tuple[uuid.UUID, ...] = ()
     beyond_from: int | None = None
 
@@ -98,26 +102,17 @@ def where_of(query: Query, user: Any, release: Release) -> Clause:
 
 
 def make_ready(query: Query, user: Any, release: Release) -> Search:
-    """Look up what the query's examples are, and count what it matches."""
+    """Look up what the query's examples are."""
     targets = targets_of(query, release, user) if query.has_vectors else Targets()
     used = [*targets.vectors, *(["region"] if targets.parts else [])]
     total = sum(query.rank[space] for space in used)
     rank = {space: query.rank[space] / total for space in used}
-    where = where_of(query, user, release)
-    return Search(query, user, release, where, targets, rank, matching_of(query, where))
+    return Search(query, user, release, where_of(query, user, release), targets, rank)
 
 
-def matching_of(query: Query, where: Clause) -> int:
-    """How many rows match, counted no further than the threshold for comparing them all.
-
-    Counting to the threshold costs as much as an answer from an index. So where PostgreSQL expects
-    several times more, it is believed; should that be wrong, the index comes back with too few
-    candidates and the exact way answers.
-    """
-    most: int = settings.EXACT_ROWS + 1
-    if query.has_vectors and not query.exact and sql.estimate(where) > SURELY_MORE * most:
-        return most
-    return sql.count_up_to(where, most)
+def _many() -> int:
+    """So many matches that an index is worth it."""
+    return int(settings.EXACT_ROWS) + 1
 
 
 # --- the ways ----------------------------------------------------------------------------------
@@ -127,7 +122,9 @@ def _by_classes(search: Search, place: paging.Cursor | None, most: int) -> Page:
     indices = [asked.index for asked in search.query.classes if asked.min > 0]
     after = (place.score, place.image) if place else None
     if not indices:
-        return Page(sql.newest(search.where, most, after), "sql", 0)
+        matching = sql.count_up_to(search.where, _many())
+        rows = sql.newest(search.where, most, after)
+        return Page(rows, "sql", 0, matching, matching >= _many())
     rows, matching = sql.by_classes(search.where, search.release, indices, most, after)
     return Page(rows, "sql", matching, matching)
 
@@ -138,25 +135,49 @@ def _exact(search: Search, place: paging.Cursor | None, most: int) -> Page:
     return Page(rows, "exact", matching, matching)
 
 
+def _exact_if_few(search: Search, most: int) -> Page | None:
+    """The first page, unless there are too many matches to compare them all.
+
+    Where PostgreSQL expects several times too many, it is believed: to find out costs more than an
+    answer from an index. Should that be wrong, the index comes back with too few candidates, and the
+    exact way answers. Else so many are compared at most: to count them first would cost as much.
+    """
+    if sql.estimate(search.where) > SURELY_MORE * _many():
+        return None
+    rows, matching = sql.exact_counted(search.where, search.scoring, most, at_most=_many())
+    return Page(rows, "exact", matching, matching) if matching < _many() else None
+
+
 def within(where: Clause, images: Sequence[uuid.UUID], inside: bool) -> Clause:
     """Also among these pictures, or not among them."""
     test = "= ANY(%s)" if inside else "<> ALL(%s)"
     return Clause(f"{where.text} AND d.image_id {test}", (*where.values, list(images)))
 
 
-def candidates_of(search: Search, number: int) -> tuple[list[uuid.UUID], bool]:
+def _nearest(search: Search, space: sql.Space, vector: Vector, number: int) -> list[uuid.UUID]:
+    """About the nearest `number` in a space of whole pictures; of layouts a few more."""
+    rows = sql.candidates(search.where, space, as_text(space.name, vector), number)
+    found = [image for image, _ in rows]
+    if space.name == "layout":
+        # What its index leaves out, where that is as near as what the index gave.
+        least = -max(distance for _, distance in rows) if len(rows) >= number else 0.0
+        found += sql.uniform_candidates(search.where, nearest_uniform(vector, least), number)
+    return found
+
+
+def candidates_of(search: Search, number: int, matching: int) -> tuple[list[uuid.UUID], bool]:
     """Union of about `number` nearest in each space in use, through the indexes.
 
-    Also whether every space gave as many as asked: if not, the filter lets too few through.
+    Also whether every space gave as many as asked, or as `matching` rows: if not, the filter lets too
+    few through.
     """
     enough = True
-    spaces = sql.spaces_of(search.release)
+    spaces, least = search.spaces, min(number, matching)
     union: dict[uuid.UUID, None] = {}
     for name, vector in search.targets.vectors.items():
-        text = as_text(name, vector)
-        found = sql.candidates(search.where, spaces[name], text, number)
+        found = _nearest(search, spaces[name], vector, number)
         union |= dict.fromkeys(found)
-        enough = enough and len(found) >= min(number, search.matching)
+        enough = enough and len(found) >= least
     for part in search.targets.parts:
         if part.share > 0:
             found = sql.region_candidates(
@@ -168,23 +189,21 @@ def candidates_of(search: Search, number: int) -> tuple[list[uuid.UUID], bool]:
                 number,
             )
             union |= dict.fromkeys(found)
-            enough = enough and len(found) >= min(number, search.matching)
+            enough = enough and len(found) >= least
     return list(union), enough
 
 
 def _can_use_index(search: Search) -> bool:
-    if search.query.exact or search.matching <= settings.EXACT_ROWS:
-        return False
-    return set(search.rank) <= indexed_spaces(search.release)
+    return not search.query.exact and set(search.rank) <= indexed_spaces(search.release)
 
 
 def _by_index(search: Search, most: int) -> Page:
     """Candidates of every space, then exact scores over their union."""
-    pool, enough = candidates_of(search, max(4 * search.query.limit, CANDIDATES))
+    pool, enough = candidates_of(search, max(4 * search.query.limit, CANDIDATES), _many())
     rows = sql.exact(within(search.where, pool, True), search.scoring, most) if enough else []
-    if len(rows) < min(search.query.limit, search.matching):
+    if len(rows) < min(search.query.limit, _many()):
         return _exact(search, None, most)
-    return Page(rows, "index", len(pool), pool=tuple(pool))
+    return Page(rows, "index", len(pool), _many(), True, tuple(pool))
 
 
 def _later_page(search: Search, place: paging.Cursor, most: int) -> Page:
@@ -197,15 +216,15 @@ def _later_page(search: Search, place: paging.Cursor, most: int) -> Page:
         in_pool = sql.count(inside)
     else:
         rows, in_pool = sql.exact_counted(inside, search.scoring, most, after)
-    compared, beyond_from, matching = in_pool, len(rows), None
+    compared, beyond_from, matching, all_counted = in_pool, len(rows), _many(), False
     if len(rows) < most:
         rest = within(search.where, pool, False)
         after_rest = after if place.beyond else None
         others, more = sql.exact_counted(rest, search.scoring, most - len(rows), after_rest)
         rows += others
-        matching = in_pool + more
+        matching, all_counted = in_pool + more, True
         compared = more if place.beyond else matching
-    return Page(rows, "index", compared, matching, tuple(pool), beyond_from)
+    return Page(rows, "index", compared, matching, not all_counted, tuple(pool), beyond_from)
 
 
 def page_of(search: Search, place: paging.Cursor | None) -> Page:
@@ -215,7 +234,7 @@ def page_of(search: Search, place: paging.Cursor | None) -> Page:
     if place is not None and place.pool is not None:
         return _later_page(search, place, most)
     if place is None and _can_use_index(search):
-        return _by_index(search, most)
+        return _exact_if_few(search, most) or _by_index(search, most)
     return _exact(search, place, most)
 
 

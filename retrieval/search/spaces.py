@@ -53,7 +53,7 @@ class Space:
 
 def spaces_of(release: Release) -> dict[str, Space]:
     """The release's spaces: three of whole pictures, one of their segments."""
-    classes, width = release.classes.count(), release.context_width
+    classes, width = release.class_count, release.context_width
     dense, short = f"halfvec({width})", f"halfvec({classes})"
     sparse = f"sparsevec({64 * classes})"
     return {
@@ -72,7 +72,9 @@ def spaces_of(release: Release) -> dict[str, Space]:
             "<#>",
             "sparsevec_ip_ops",
             indexed="{}layout::" + sparse,
-            ef_search=1000,
+            # Equal vectors fill each other's lists of neighbours, and what is nearly like them is
+            # found no more: the graph is without them, `sql.uniform_candidates` adds them.
+            condition="uniform_class IS NULL",
         ),
         "composition": Space(
             "composition",
@@ -81,7 +83,6 @@ def spaces_of(release: Release) -> dict[str, Space]:
             "<=>",
             "halfvec_cosine_ops",
             indexed="{}composition::" + short,
-            ef_search=1000,
         ),
         "region": Space(
             "region",

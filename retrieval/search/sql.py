@@ -214,14 +214,22 @@ def _ranked(
 
 
 def exact_counted(
-    where: Clause, scoring: Scoring, limit: int, after: Place | None = None
+    where: Clause,
+    scoring: Scoring,
+    limit: int,
+    after: Place | None = None,
+    at_most: int | None = None,
 ) -> Ranked:
-    """(image id, score, part, …) of the nearest among all rows that match; ties newest first."""
+    """(image id, score, part, …) of the nearest among all rows that match; ties newest first.
+
+    Args:
+        at_most: so many rows are compared, whichever; where that many match, the answer is for nothing.
+    """
     columns = scoring.columns
     return _ranked(
-        f"SELECT d.image_id, {columns.text} FROM retrieval_descriptor d WHERE {where.text}",
+        f"SELECT d.image_id, {columns.text} FROM retrieval_descriptor d WHERE {where.text} LIMIT %s",
         f"SELECT image_id, {scoring.total} AS score, {', '.join(scoring.names)} FROM s",
-        (*columns.values, *where.values),
+        (*columns.values, *where.values, at_most),
         after,
         limit,
     )
@@ -307,16 +315,39 @@ def matched_regions(
 
 def candidates(
     where: Clause, space: Space, vector: str, number: int, max_scan: int = MAX_SCAN
-) -> list[Any]:
-    """Image ids of about the nearest `number` rows that match, through the space's HNSW index."""
+) -> list[tuple[Any, float]]:
+    """(image id, distance) of about the nearest `number` matching rows, through the space's HNSW index.
+
+    Rows that the index leaves out are none of them: see `uniform_candidates`.
+    """
     query = space.stand_in.format(f"%s::{space.cast}")
+    indexed = f" AND d.{space.condition}" if space.condition else ""
+    text = (
+        f"SELECT d.image_id, ({space.indexed.format('d.')}) {space.operator} {query} AS distance "
+        f"FROM retrieval_descriptor d WHERE {where.text}{indexed} ORDER BY distance LIMIT %s"
+    )
+    rows = _through_index(
+        text, (vector, *where.values, number), max(number, space.ef_search), max_scan
+    )
+    return [(row[0], float(row[1])) for row in rows]
+
+
+def uniform_candidates(where: Clause, classes: Sequence[int], number: int) -> list[Any]:
+    """Image ids of `number` matching rows whose layout is one class everywhere, newest first in each.
+
+    Args:
+        classes: in this order, until there are enough.
+    """
     text = (
         f"SELECT d.image_id FROM retrieval_descriptor d WHERE {where.text} "
-        f"ORDER BY ({space.indexed.format('d.')}) {space.operator} {query} LIMIT %s"
+        "AND d.uniform_class = %s ORDER BY d.image_id DESC LIMIT %s"
     )
-    return _through_index(
-        text, (*where.values, vector, number), max(number, space.ef_search), max_scan
-    )
+    found: list[Any] = []
+    for index in classes:
+        if len(found) >= number:
+            break
+        found += [r[0] for r in rows_of(text, (*where.values, index, number - len(found)))]
+    return found
 
 
 def region_candidates(
@@ -335,23 +366,25 @@ def region_candidates(
         "EXISTS (SELECT 1 FROM retrieval_descriptor d WHERE d.image_id = r.image_id "
         f"AND {where.text} OFFSET 0) ORDER BY ({space.indexed.format('r.')}) {space.operator} {query} LIMIT %s"
     )
-    return _through_index(
+    rows = _through_index(
         text, (*where.values, vector, number), max(number, space.ef_search), max_scan
     )
+    return [row[0] for row in rows]
 
 
-def _through_index(text: str, values: Sequence[Any], ef_search: int, max_scan: int) -> list[Any]:
-    """First column of a query that must go through an HNSW index.
+def _through_index(text: str, values: Sequence[Any], ef_search: int, max_scan: int) -> list[Row]:
+    """Rows of a query that must go through an HNSW index.
 
     `SET LOCAL` holds for this transaction only. ef_search bounds what one scan returns; iterative
     scans go on, up to `max_scan` rows, when the filter drops too many.
     """
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SET LOCAL hnsw.iterative_scan = relaxed_order")
-        cursor.execute(f"SET LOCAL hnsw.ef_search = {min(1000, int(ef_search))}")
-        cursor.execute(f"SET LOCAL hnsw.max_scan_tuples = {int(max_scan)}")
         # The planner prices HNSW by rows alone; it was asked for here because sorting is dearer.
-        cursor.execute("SET LOCAL enable_seqscan = off")
-        cursor.execute("SET LOCAL enable_sort = off")
+        cursor.execute(
+            "SET LOCAL hnsw.iterative_scan = relaxed_order; "
+            f"SET LOCAL hnsw.ef_search = {min(1000, int(ef_search))}; "
+            f"SET LOCAL hnsw.max_scan_tuples = {int(max_scan)}; "
+            "SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off"
+        )
         cursor.execute(text, values)
-        return [row[0] for row in cursor.fetchall()]
+        return cursor.fetchall()

@@ -64,6 +64,12 @@ def as_text(space: str, vector: Vector) -> str:
     return str(kind(vector).to_text())
 
 
+def nearest_uniform(layout: Vector, least: float) -> list[int]:
+    """Classes whose pictures of nothing else are at least so similar to this layout, nearest first."""
+    similar = layout.reshape(GRID * GRID, -1).sum(0) / GRID  # theirs has 1/8 in each of 64 cells
+    return [int(index) for index in np.argsort(-similar) if similar[index] >= least]
+
+
 def painted(cells: Sequence[tuple[int, int, int]], classes: int) -> Vector:
     """Query vector of a painted scene, float64 (64·C,); zero where nothing was painted.
 
