@@ -78,11 +78,12 @@ def recall(world, payload) -> float:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_what_is_nearly_one_class_is_found_among_thousands_that_are(forest):
+@pytest.mark.parametrize("space", ["layout", "composition"])
+def test_what_is_nearly_one_class_is_found_among_thousands_that_are(forest, space):
     rows = Descriptor.objects.filter(collection=forest["collection"], uniform_class=None)
     found = []
     for row in rows.order_by("id")[:60]:
-        payload = {"like": [{"image": str(row.image_id)}], "rank": {"layout": 1}}
+        payload = {"like": [{"image": str(row.image_id)}], "rank": {space: 1}}
         found.append(recall(forest, payload))
     assert np.mean(found) > 0.98
 
@@ -102,9 +103,10 @@ def test_those_of_one_class_are_found_too_newest_first_and_page_by_page(forest):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_sky_query_prefers_sky_pictures_to_trees(forest):
+@pytest.mark.parametrize("space", ["layout", "composition"])
+def test_a_sky_query_prefers_sky_pictures_to_trees(forest, space):
     row = Descriptor.objects.filter(uniform_class=SKY).first()
-    payload = {"like": [{"image": str(row.image_id)}], "rank": {"layout": 1}, "limit": 39}
+    payload = {"like": [{"image": str(row.image_id)}], "rank": {space: 1}, "limit": 39}
     found = [hit.image.pk for hit in ask(forest, payload).hits]
     own = Descriptor.objects.filter(image__in=found, uniform_class=SKY).count()
     assert own == 39
@@ -119,4 +121,4 @@ def test_the_migration_marks_what_was_stored_before(forest):
     with connection.schema_editor() as editor:
         migration.mark(apps, editor)
     assert dict(Descriptor.objects.values_list("pk", "uniform_class")) == before
-    assert "layout" not in search.indexes.indexed_spaces(forest["release"])
+    assert search.indexes.indexed_spaces(forest["release"]) == {"context", "region"}

@@ -1,4 +1,4 @@
-"""Pictures of one class everywhere are marked, and indexes of layouts are built anew without them."""
+"""Pictures of one class everywhere are marked, and indexes are built anew without them."""
 
 from django.db import migrations, models
 
@@ -26,7 +26,8 @@ def mark(apps, schema_editor):
             ]
             cursor.execute(MARK, (list(range(classes)), layouts, release.pk, f"{{}}/{width}"))
             # Built again by the worker (`paysage.indexes`) or `manage.py reindex`.
-            cursor.execute(f"DROP INDEX IF EXISTS hnsw_layout_release_{release.pk}")
+            for space in ("layout", "composition"):
+                cursor.execute(f"DROP INDEX IF EXISTS hnsw_{space}_release_{release.pk}")
 
 
 class Migration(migrations.Migration):

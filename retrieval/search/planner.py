@@ -155,13 +155,14 @@ def within(where: Clause, images: Sequence[uuid.UUID], inside: bool) -> Clause:
 
 
 def _nearest(search: Search, space: sql.Space, vector: Vector, number: int) -> list[uuid.UUID]:
-    """About the nearest `number` in a space of whole pictures; of layouts a few more."""
+    """About the nearest `number` in a space of whole pictures, or a few more."""
     rows = sql.candidates(search.where, space, as_text(space.name, vector), number)
     found = [image for image, _ in rows]
-    if space.name == "layout":
-        # What its index leaves out, where that is as near as what the index gave.
-        least = -max(distance for _, distance in rows) if len(rows) >= number else 0.0
-        found += sql.uniform_candidates(search.where, nearest_uniform(vector, least), number)
+    if space.condition:
+        # What the index leaves out, where that is as near as what the index gave.
+        least = space.similar(max(far for _, far in rows)) if len(rows) >= number else 0.0
+        classes = nearest_uniform(space.name, vector, least)
+        found += sql.uniform_candidates(search.where, classes, number)
     return found
 
 

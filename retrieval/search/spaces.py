@@ -9,6 +9,10 @@ from dataclasses import dataclass
 
 from retrieval.models import Release
 
+_NOT_UNIFORM = "uniform_class IS NULL"
+"""Equal vectors fill each other's lists of neighbours, and what is nearly like them is found no more:
+the graphs are without them, and `sql.uniform_candidates` adds them."""
+
 
 @dataclass(frozen=True)
 class Space:
@@ -50,6 +54,10 @@ class Space:
             return f"1 - ({self.alias}.{self.expression} <-> %s::{self.cast}) / 2"
         return f"-({self.alias}.{self.expression} <#> %s::{self.cast})"
 
+    def similar(self, distance: float) -> float:
+        """The cosine or inner product that the operator gives as this distance."""
+        return -distance if self.operator == "<#>" else 1 - distance
+
 
 def spaces_of(release: Release) -> dict[str, Space]:
     """The release's spaces: three of whole pictures, one of their segments."""
@@ -72,9 +80,7 @@ def spaces_of(release: Release) -> dict[str, Space]:
             "<#>",
             "sparsevec_ip_ops",
             indexed="{}layout::" + sparse,
-            # Equal vectors fill each other's lists of neighbours, and what is nearly like them is
-            # found no more: the graph is without them, `sql.uniform_candidates` adds them.
-            condition="uniform_class IS NULL",
+            condition=_NOT_UNIFORM,
         ),
         "composition": Space(
             "composition",
@@ -83,6 +89,7 @@ def spaces_of(release: Release) -> dict[str, Space]:
             "<=>",
             "halfvec_cosine_ops",
             indexed="{}composition::" + short,
+            condition=_NOT_UNIFORM,
         ),
         "region": Space(
             "region",

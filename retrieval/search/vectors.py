@@ -64,9 +64,18 @@ def as_text(space: str, vector: Vector) -> str:
     return str(kind(vector).to_text())
 
 
-def nearest_uniform(layout: Vector, least: float) -> list[int]:
-    """Classes whose pictures of nothing else are at least so similar to this layout, nearest first."""
-    similar = layout.reshape(GRID * GRID, -1).sum(0) / GRID  # theirs has 1/8 in each of 64 cells
+def nearest_uniform(space: str, vector: Vector, least: float) -> list[int]:
+    """Classes whose pictures of nothing else are at least so similar to this vector, nearest first.
+
+    Args:
+        space: layout, compared by inner product, or composition, by cosine.
+    """
+    if space == "layout":
+        similar = (
+            vector.reshape(GRID * GRID, -1).sum(0) / GRID
+        )  # theirs has 1/8 in each of 64 cells
+    else:
+        similar = vector / max(float(np.linalg.norm(vector)), 1e-12)
     return [int(index) for index in np.argsort(-similar) if similar[index] >= least]
 
 
