@@ -93,7 +93,8 @@ class Image(models.Model):
         indexes = (
             # Ids are ordered by time: this is the gallery's order, newest first.
             models.Index(fields=("collection", "-id"), name="image_gallery"),
-            models.Index(fields=("collection", "taken_at"), name="image_taken"),
+            # With the id in it a filter by date reads no pictures, 1 % of a million of them scattered.
+            models.Index(fields=("collection", "taken_at"), include=("id",), name="image_taken"),
             models.Index(fields=("collection", "title", "id"), name="image_title"),
             models.Index(
                 fields=("deletion",), condition=Q(deletion__isnull=False), name="image_deletion"
