@@ -51,6 +51,14 @@ class TokenInvalid(RetrievalError):
     http_status = 401
 
 
+class TooManyTries(RetrievalError):
+    """Raised for another sign-in from where many were just wrong."""
+
+    code = "throttled"
+    http_status = 429
+    retryable = True
+
+
 class FieldInvalid(RetrievalError):
     """Raised when a field of a request has an impossible value."""
 

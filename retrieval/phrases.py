@@ -135,6 +135,7 @@ MESSAGES = (
     gettext_noop("This is no cursor that a page gave."),
     gettext_noop("This picture is not parsed by the active release."),
     gettext_noop("This token may read only."),
+    gettext_noop("Too many tries to sign in; wait {} s."),
     gettext_noop("Upload-Checksum is not base64."),
     gettext_noop("Upload-Metadata is names with base64 values."),
     gettext_noop("Upload-Metadata needs `collection`, a collection's id."),

@@ -28,6 +28,7 @@ from retrieval.errors import (
 from retrieval.phrases import said
 
 log = logging.getLogger("paysage.api")
+FAULT = "Something went wrong here; the log has it under the request's id."
 
 _CODES = {
     401: "not_signed_in",
@@ -75,7 +76,7 @@ def _first_message(detail: Any) -> tuple[str | None, str]:
     return None, str(detail)
 
 
-def _translated(error: Exception) -> Exception:
+def as_ours(error: BaseException) -> BaseException:
     """Errors of Django and the database as ours, where they have a meaning for the caller."""
     if isinstance(error, OperationalError | InterfaceError):
         return DatabaseUnavailable("The database does not answer; try again in a moment.")
@@ -115,15 +116,14 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
     request = context.get("request")
     if isinstance(error, exceptions.APIException):
         return _framework_error(error, request)
-    error = _translated(error)
-    if isinstance(error, RetrievalError):
-        headers = {"Retry-After": "5"} if error.http_status == 503 else {}
-        if error.http_status == 401:
+    ours = as_ours(error)
+    if isinstance(ours, RetrievalError):
+        headers = {"Retry-After": "5"} if ours.http_status == 503 else {}
+        if ours.http_status == 401:
             headers["WWW-Authenticate"] = "Token"
-        found = body(error.code, error.message, error.field, request)
-        return _answer(found, error.http_status, headers)
+        found = body(ours.code, ours.message, ours.field, request)
+        return _answer(found, ours.http_status, headers)
     # A fault of ours: logged with its request's name, and told to whoever listens, as Django would.
     log.exception("%s", getattr(getattr(request, "_request", None), "request_id", ""))
     got_request_exception.send(sender=None, request=getattr(request, "_request", None))
-    message = "Something went wrong here; the log has it under the request's id."
-    return _answer(body("internal_error", message, None, request), 500)
+    return _answer(body("internal_error", FAULT, None, request), 500)

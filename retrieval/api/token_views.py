@@ -12,7 +12,7 @@ from rest_framework import serializers
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.throttling import AnonRateThrottle, BaseThrottle
+from rest_framework.throttling import BaseThrottle, SimpleRateThrottle
 from rest_framework.views import APIView
 
 from retrieval import services
@@ -65,8 +65,13 @@ class Me(serializers.Serializer[Any]):
     token = TokenShape(allow_null=True, help_text="The token of this request; null in a session.")
 
 
-class SignInThrottle(AnonRateThrottle):
+class SignInThrottle(SimpleRateThrottle):
+    """Tries by address, whoever is signed in there."""
+
     scope = "sign_in"
+
+    def get_cache_key(self, request: Any, view: Any) -> str:
+        return self.cache_format % {"scope": self.scope, "ident": self.get_ident(request)}
 
 
 def _live(user: Any) -> Any:

@@ -6,13 +6,13 @@ from django.views.decorators.cache import cache_control
 from django.views.i18n import JavaScriptCatalog
 
 from retrieval.web import account, explore, gallery, health, home, image, jobs, media, search_views
-from retrieval.web.signing_in import SignIn
+from retrieval.web.signing_in import SignIn, throttled
 
 words = cache_control(private=True, max_age=300)(JavaScriptCatalog.as_view(packages=["retrieval"]))
 
 urlpatterns = [
     path("", home.home, name="home"),
-    path("sign-in", SignIn.as_view(), name="login"),
+    path("sign-in", throttled(SignIn.as_view()), name="login"),
     path("sign-out", LogoutView.as_view(), name="logout"),
     path("account", account.account, name="account"),
     path("account/tokens/<int:pk>/revoke", account.revoke, name="revoke_token"),
