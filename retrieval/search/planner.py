@@ -20,7 +20,7 @@ from retrieval.search.vectors import Targets, Vector, as_text, nearest_uniform, 
 
 CANDIDATES = 200
 """Least number of candidates that each space gives when an index is used."""
-SURELY_MORE = 4
+SURELY_MORE = 2
 """Factor over the threshold from which an estimated number of matches is not counted."""
 
 
@@ -138,7 +138,7 @@ def _exact(search: Search, place: paging.Cursor | None, most: int) -> Page:
 def _exact_if_few(search: Search, most: int) -> Page | None:
     """The first page, unless there are too many matches to compare them all.
 
-    Where PostgreSQL expects several times too many, it is believed: to find out costs more than an
+    Where PostgreSQL expects twice too many, it is believed: to find out costs more than an
     answer from an index. Should that be wrong, the index comes back with too few candidates, and the
     exact way answers. Else so many are compared at most: to count them first would cost as much.
     """

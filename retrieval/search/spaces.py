@@ -90,6 +90,9 @@ def spaces_of(release: Release) -> dict[str, Space]:
             "halfvec_cosine_ops",
             indexed="{}composition::" + short,
             condition=_NOT_UNIFORM,
+            # Pictures of two classes lie on a line, and crowd there: a wider graph, of small elements.
+            m=24,
+            ef_construction=128,
         ),
         "region": Space(
             "region",
