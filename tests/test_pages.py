@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.conftest import encoded, scene
-from tests.pages_world import upload_twelve
+from tests.pages_world import picture_bytes, upload_twelve
 from tests.platform import Platform, shot, sign_in
 
 
@@ -215,7 +215,7 @@ def test_paste_duplicates_and_pause(signed_in: Page, gallery: str, tmp_path: Pat
     page.wait_for_function("() => document.readyState === 'complete'")
     page.get_by_role("group").first.wait_for(state="attached")
     same = tmp_path / "again.jpg"
-    same.write_bytes(encoded(scene(300, (320, 240))))
+    same.write_bytes(picture_bytes(0))
     page.set_input_files("#drop input[type=file] >> nth=0", str(same))
     expect(page.locator("#uploads li")).to_contain_text("is here already")
     data = list(encoded(scene(777)))

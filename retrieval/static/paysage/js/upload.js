@@ -26,6 +26,25 @@ async function kept(mode, act) {
   });
 }
 
+/** [key, record] of each file of this collection that is kept now. */
+async function leftBehind() {
+  const database = await store;
+  const found = [];
+  if (!database) return found;
+  const cursor = database.transaction("files").objectStore("files").openCursor();
+  await new Promise((done) => {
+    cursor.onsuccess = () => {
+      const at = cursor.result;
+      if (!at) { done(); return; }
+      if (at.value.collection === collection) found.push([at.key, at.value]);
+      at.continue();
+    };
+    cursor.onerror = done;
+  });
+  return found;
+}
+
+const left = leftBehind();
 const keep = (record) => kept("readwrite", (files) => files.add(record));
 const update = (key, record) => kept("readwrite", (files) => files.put(record, key));
 const forget = (key) => kept("readwrite", (files) => files.delete(key));
@@ -179,7 +198,8 @@ async function add(files) {
   for (const file of some) {
     const job = new Job(file);
     jobs.push(job);
-    keep({ file, collection, url: null }).then((key) => {
+    // Only once it is known what a closed tab left: else these would be taken for that too.
+    left.then(() => keep({ file, collection, url: null })).then((key) => {
       job.key = key ?? null;
       if (["done", "refused"].includes(job.state) && key !== undefined) forget(key);
       else if (job.url && key !== undefined) update(key, { file, collection, url: job.url });
@@ -268,25 +288,10 @@ document.addEventListener("paste", (event) => {
 
 // --- what a closed tab left ------------------------------------------------------------------------
 
-async function resume() {
-  const database = await store;
-  if (!database) return;
-  const cursor = database.transaction("files").objectStore("files").openCursor();
-  const left = [];
-  await new Promise((done) => {
-    cursor.onsuccess = () => {
-      const at = cursor.result;
-      if (!at) { done(); return; }
-      if (at.value.collection === collection) left.push([at.key, at.value]);
-      at.continue();
-    };
-    cursor.onerror = done;
-  });
-  for (const [key, value] of left) jobs.push(new Job(value.file, key, value.url));
-  if (left.length) {
-    notice(tn("%s upload goes on.", "%s uploads go on.", left.length));
+left.then((found) => {
+  for (const [key, value] of found) jobs.push(new Job(value.file, key, value.url));
+  if (found.length) {
+    notice(tn("%s upload goes on.", "%s uploads go on.", found.length));
     next();
   }
-}
-
-resume();
+});
