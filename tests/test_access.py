@@ -55,6 +55,8 @@ PAINTED = '{"layout": {"cells": [[0, 0, "sky"]]}}'
 
 # name → [(method, arguments of the route by their place in the world, body or query, statuses)]
 MATRIX: dict[str, list[tuple[str, dict[str, Any], Any, str]]] = {
+    # --- the admin's sign-in page: shown to who may not enter; staff go on
+    "admin_sign_in": [("GET", {}, None, "200 200 200 200 200 302 200")],
     # --- API: who one is
     "api:tokens": [
         ("GET", {}, None, OWN),

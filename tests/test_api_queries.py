@@ -41,7 +41,7 @@ RECORDS = {
     "/mask.png": 4,
     "/mask/rle": 5,
     "/mask/polygons": 5,
-    "/similar?limit=50": 16,
+    "/similar?limit=50": 15,
 }
 
 
