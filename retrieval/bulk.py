@@ -14,7 +14,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from retrieval.errors import FieldInvalid, NotFound
@@ -204,7 +204,8 @@ def restore(user: User, key: uuid.UUID) -> int:
         count += _move(ids, home).moved
         back = Image.objects.filter(pk__in=ids, collection=home)
         back.update(deletion=None, deleted_from=None, expires_at=None)
-        back.filter(analyses__state="rejected").update(
+        parsed = Analysis.objects.filter(image=OuterRef("pk"), state="done")
+        back.filter(~Exists(parsed), analyses__state="rejected").update(
             expires_at=timezone.now() + timedelta(days=settings.REJECTED_KEPT_DAYS)
         )
     if not count:

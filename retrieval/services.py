@@ -5,15 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from datetime import timedelta
-from functools import partial
 from typing import Any
 
 from django.conf import settings
-from django.core.files.storage import default_storage
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from retrieval.errors import FieldInvalid, NameTaken, StateConflict
+from retrieval.files import delete_after_commit
 from retrieval.ids import new_secret
 from retrieval.models import Analysis, ApiToken, Collection, Image, Release, SemanticClass
 from retrieval.permissions import require_edit
@@ -121,18 +120,15 @@ def delete_images(user: User, images: Iterable[Image]) -> int:
     return remove_images(images)
 
 
-def _delete_files(names: list[str]) -> None:
-    for name in names:
-        default_storage.delete(name)
-
-
 def remove_images(images: list[Image]) -> int:
     """Delete without asking for rights; for expiry."""
-    names = [f.name for i in images for f in (i.original, i.thumb_256, i.thumb_1024) if f.name]
     with transaction.atomic():
-        Image.objects.filter(pk__in=[image.pk for image in images]).delete()
-        transaction.on_commit(partial(_delete_files, names))
-    return len(images)
+        # Locked and read anew: a worker may have written thumbnails since the caller looked.
+        rows = Image.objects.select_for_update().filter(pk__in=[image.pk for image in images])
+        locked = list(rows.order_by("pk"))
+        delete_after_commit(f.name for i in locked for f in (i.original, i.thumb_256, i.thumb_1024))
+        rows.delete()
+    return len(locked)
 
 
 def expire_images() -> int:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from datetime import timedelta
+from pathlib import Path
 
 import psutil
 import pytest
 from django.conf import settings
-from django.db import connection
+from django.db import OperationalError, connection
 from django.utils import timezone
 
 from retrieval import queue
@@ -100,24 +101,214 @@ def test_a_late_worker_writes_nothing(collection, unrung):
     assert Analysis.objects.get().state == "queued" and not Mask.objects.exists()
 
 
-def test_a_crashed_batch_comes_back_in_halves_until_the_poison_is_alone(collection, unrung):
-    _, rows = claimed(collection, 8)
-    assert len(rows) == 8
+def crash() -> queue.Swept:
+    """Whatever is claimed has no worker any more."""
+    over = timezone.now() - timedelta(seconds=1)
+    Analysis.objects.filter(state="running").update(lease_until=over)
+    return queue.sweep()
+
+
+def test_of_a_crashed_batch_the_poison_alone_is_quarantined(collection, unrung):
+    fill(collection, 16)
+    poison = Analysis.objects.order_by("id")[5].pk
     sizes = []
-    for _ in range(2):
-        Analysis.objects.filter(state="running").update(
-            lease_until=timezone.now() - timedelta(seconds=1)
-        )
-        queue.sweep()
-        _, rows = queue.claim("bulk", 8, "test", 60)
+    for _ in range(40):
+        token, rows = queue.claim("bulk", 8, "test", 60)
+        if not rows:
+            break
+        # as `pipeline.drain` does: the next claim while this one is worked on
+        if not any(row.attempts > 1 for row in rows):
+            queue.claim("bulk", 8, "test", 60, beside=True)
         sizes.append(len(rows))
-    assert sizes == [4, 2]
-    Analysis.objects.filter(state="running").update(
-        lease_until=timezone.now() - timedelta(seconds=1)
+        if poison in {row.id for row in rows}:
+            crash()
+        else:
+            for row in rows:
+                assert queue.finish(token, row, "failed", "test", "as good as done")
+            crash()
+    states = dict(Analysis.objects.values_list("id", "state"))
+    assert [pk for pk, state in states.items() if state == "quarantined"] == [poison]
+    assert set(states.values()) == {"quarantined", "failed"}
+    assert sizes[0] == 8 and max(sizes[1:]) <= 4
+    ended = Analysis.objects.get(pk=poison)
+    assert (ended.error_code, ended.attempts) == ("worker_killed", 3)
+
+
+def test_nothing_is_claimed_beside_work_at_hand_that_was_in_a_crash(collection, unrung):
+    fill(collection, 6)
+    queue.claim("bulk", 2, "test", 60)
+    crash()
+    assert queue.claim("bulk", 8, "test", 60, beside=True)[1] == []
+    assert {row.attempts for row in queue.claim("bulk", 1, "test", 60)[1]} == {2}
+
+
+def poisoned(collection, monkeypatch, stage: str, error: Exception) -> tuple[int, set[str]]:
+    """Drain with one picture of five whose parse raises in the stage; codes of what failed."""
+    from segmentation.stream import DevicePicture, Stream
+    from workers import pipeline
+
+    fill(collection, 4)
+    bad = store(collection, encoded(scene(77, (400, 100))), "wide.jpg")
+
+    def check(wrong: bool) -> None:
+        if wrong:
+            raise error
+
+    def is_wide(size: tuple[int, int]) -> bool:
+        return size[1] > 2 * size[0]
+
+    if stage == "network":
+        parse = Stream.__call__
+
+        def call(self, groups):
+            groups = [list(group) for group in groups]
+            check(any(is_wide(one.mask_size) for group in groups for one in group))
+            return parse(self, groups)
+
+        monkeypatch.setattr(Stream, "__call__", call)
+    elif stage == "describe":
+        describe = DevicePicture.describe
+
+        def describe_or_not(self):
+            found = describe(self)
+            check(is_wide(found.mask.shape))
+            return found
+
+        monkeypatch.setattr(DevicePicture, "describe", describe_or_not)
+    else:
+        record = queue.record
+
+        def record_or_not(token, batch):
+            check(bad.pk in {found.row.image_id for found in batch})
+            return record(token, batch)
+
+        monkeypatch.setattr(queue, "record", record_or_not)
+    done = pipeline.drain("bulk")
+    failed = Analysis.objects.filter(image=bad, state="failed")
+    return done, {row.error_code for row in failed}
+
+
+@pytest.mark.parametrize("stage", ["network", "describe", "record"])
+def test_a_fault_that_repeats_ends_the_picture_and_no_other(
+    collection, unheard, monkeypatch, stage
+):
+    assert poisoned(collection, monkeypatch, stage, ValueError("as always")) == (
+        4,
+        {"analysis_error"},
     )
-    assert queue.sweep().quarantined == 2
-    ended = Analysis.objects.filter(state="quarantined")
-    assert set(ended.values_list("error_code", flat=True)) == {"worker_killed"}
+    assert not leases()
+
+
+def test_a_picture_too_large_for_the_memory_fails_with_a_code(collection, unheard, monkeypatch):
+    from segmentation.errors import DeviceOutOfMemory
+
+    error = DeviceOutOfMemory("The device has not enough memory.")
+    assert poisoned(collection, monkeypatch, "network", error) == (4, {"out_of_memory"})
+
+
+def test_a_database_that_is_gone_costs_no_attempt(collection, unheard, monkeypatch):
+    with pytest.raises(OperationalError):
+        poisoned(collection, monkeypatch, "record", OperationalError("gone"))
+    rows = Analysis.objects.filter(collection=collection)
+    assert {(row.state, row.attempts) for row in rows} == {("queued", 0)}
+
+
+def test_memory_that_is_short_while_decoding_is_no_fault_of_the_picture(
+    collection, unheard, monkeypatch
+):
+    from workers import pipeline
+
+    decode, calls = pipeline.decode, []
+
+    def short_at_first(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 1:
+            raise MemoryError
+        return decode(*args, **kwargs)
+
+    monkeypatch.setattr(pipeline, "decode", short_at_first)
+    fill(collection, 3)
+    assert pipeline.drain("bulk") == 3
+
+
+def found_of(row: queue.Claimed) -> queue.Found:
+    """What the real network finds of a claimed row."""
+    from segmentation.stream import Stream
+    from workers.pipeline import load_parser, make_ready
+
+    parser = load_parser(row.release_id)
+    ready = make_ready(row, parser)
+    (pictures,) = Stream(parser)([[ready.prepared]])
+    description = pictures[0].describe()
+    png = description.mask_png(parser.manifest.palette)
+    return queue.Found(row, description, png, ready.thumbs)
+
+
+def verified() -> list[str]:
+    from retrieval.management.commands.verify import row_problems
+
+    return row_problems()
+
+
+def test_a_picture_moved_while_it_is_parsed_is_recorded_where_it_is_now(collection, unrung):
+    from retrieval import bulk
+    from retrieval.models import Image
+    from retrieval.services import create_collection
+
+    token, rows = claimed(collection, 2)
+    found = [found_of(row) for row in rows]
+    target = create_collection(collection.owner, "elsewhere")
+    moved = Image.objects.filter(pk=rows[0].image_id)
+    bulk.move(collection.owner, moved, target)
+    assert queue.record(token, found) == 2
+    for model in (Mask, Descriptor, Region, ClassArea):
+        homes = set(model.objects.filter(image=rows[0].image_id).values_list("collection"))
+        assert homes == {(target.pk,)}
+    assert verified() == []
+    # parsed again, it has thumbnails below its new place, and the old ones are gone
+    old = moved.get().thumb_256.path
+    bulk.parse_again(collection.owner, moved)
+    token, rows = queue.claim("bulk", 1, "test", 60)
+    assert queue.record(token, [found_of(rows[0])]) == 1
+    assert not Path(old).exists() and Path(moved.get().thumb_256.path).exists()
+
+
+def test_a_picture_deleted_while_it_is_parsed_leaves_no_thumbnails(collection, unrung):
+    from django.core.files.storage import default_storage
+
+    from retrieval.models import Image
+    from retrieval.services import remove_images
+
+    token, rows = claimed(collection, 2)
+    found = [found_of(row) for row in rows]
+    remove_images(list(Image.objects.filter(pk=rows[0].image_id)))
+    assert all(default_storage.exists(name) for name in found[0].thumbs)
+    assert queue.record(token, found) == 1
+    assert not any(default_storage.exists(name) for name in found[0].thumbs)
+    assert all(default_storage.exists(name) for name in found[1].thumbs)
+
+
+def test_rows_of_another_collection_are_told(collection, unrung):
+    from retrieval.services import create_collection
+
+    token, rows = claimed(collection)
+    queue.record(token, [found_of(rows[0])])
+    target = create_collection(collection.owner, "elsewhere")
+    Mask.objects.update(collection=target)
+    assert verified() == [f"{rows[0].image_id}: Mask of another collection"]
+
+
+def test_a_rejection_that_does_not_stand_sets_no_date(collection, unrung):
+    from retrieval.models import Image
+    from retrieval.queue import start_over
+
+    token, rows = claimed(collection)
+    assert queue.finish(token, rows[0], "rejected", "image_truncated", "cut")
+    assert Image.objects.get().expires_at is not None
+    start_over(Analysis.objects.all())
+    token, rows = queue.claim("bulk", 1, "test", 60)
+    assert queue.record(token, [found_of(rows[0])]) == 1
+    assert Image.objects.get().expires_at is None
 
 
 def test_releasing_spends_no_attempt(collection, unrung):
@@ -152,8 +343,6 @@ def test_an_upload_does_not_need_redis(collection, settings):
 
 
 def test_a_missing_and_an_altered_original_fail_with_a_code(collection, worker):
-    from pathlib import Path
-
     codes = []
     for seed, harm in ((4, Path.unlink), (5, lambda path: path.write_bytes(b"altered"))):
         data = encoded(scene(seed))

@@ -17,12 +17,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
+from celery.exceptions import SoftTimeLimitExceeded
 from django.conf import settings
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
-from django.db import OperationalError, close_old_connections
+from django.db import InterfaceError, OperationalError, close_old_connections
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
@@ -38,6 +40,9 @@ from segmentation.stream import DevicePicture, Stream
 
 log = logging.getLogger("paysage.worker")
 
+_T = TypeVar("_T")
+_TRANSIENT = (OperationalError, InterfaceError, OSError, SoftTimeLimitExceeded)
+"""Faults of the database, the disk or the clock: the same picture may do well the next time."""
 THUMB_SIDES_PX = (256, 1024)
 _DRAFT_PX = 1024  # camera files are decoded no larger than thumbnails and network need
 _WEBP_METHOD = 1  # 0 to 6; 4 takes three times as long for files 8 % smaller
@@ -178,6 +183,11 @@ class Batch:
             if row.release_id in parsers
         ]
 
+    @property
+    def is_suspect(self) -> bool:
+        """Whether a worker died of it before, perhaps: then nothing else is to be at risk beside it."""
+        return any(row.attempts > 1 for row in self.rows)
+
     def _parsers(self) -> dict[int, Parser]:
         """By release; rows of one that cannot be loaded end here, and the others go on."""
         found: dict[int, Parser] = {}
@@ -202,21 +212,42 @@ class Batch:
             self.lease.close()
 
     def run(self) -> int:
-        """Wait for the decoded pictures, parse them by size, record; how many were recorded."""
+        """Wait for the decoded pictures, parse them by size, record; how many were recorded.
+
+        A fault that comes with these pictures (one that repeats, or memory) brings them back in
+        halves until the one at fault is alone, and ends that one. Any other gives all back.
+
+        Raises:
+            OperationalError, OSError: database or disk, after everything was given back.
+        """
         try:
-            waiting: list[Future[queue.Found]] = []
+            waiting: list[tuple[queue.Claimed, Future[queue.Found]]] = []
             for release_id, groups in self._buckets().items():
                 waiting += self._parse(load_stream(release_id), groups)
-            return queue.record(self.token, [future.result() for future in waiting])
-        except DeviceOutOfMemory as error:
-            queue.release(self.token, max(1, len(self.rows) // 2))
-            log.warning("%s; again in halves", error)
+            found = [self._result(row, future) for row, future in waiting]
+            return queue.record(self.token, [one for one in found if one is not None])
+        except (DeviceOutOfMemory, MemoryError) as error:
+            self._halve("out_of_memory", str(error) or "There was not enough memory to parse it.")
+            return 0
+        except _TRANSIENT:
+            self._give_back()
+            raise
+        except Exception as error:
+            log.exception("a batch of %d", len(self.rows))
+            self._halve("analysis_error", repr(error))
             return 0
         except BaseException:
             self._give_back()
             raise
         finally:
             self.lease.close()
+
+    def _halve(self, code: str, detail: str) -> None:
+        if len(self.rows) == 1:
+            queue.finish(self.token, self.rows[0], "failed", code, detail[:500])
+        else:
+            log.warning("%s; %d pictures again in halves", detail, len(self.rows))
+            queue.release(self.token, len(self.rows) // 2)
 
     def _give_back(self) -> None:
         for _, future in self.futures:
@@ -238,7 +269,8 @@ class Batch:
             found[release_id].append(ready_rows)
         return found
 
-    def _result(self, row: queue.Claimed, future: Future[Ready]) -> Ready | None:
+    def _result(self, row: queue.Claimed, future: Future[_T]) -> _T | None:
+        """What a thread made of the row; None when that ended it, for a reason of its own."""
         try:
             return future.result()
         except InputError as error:
@@ -247,14 +279,16 @@ class Batch:
             queue.finish(self.token, row, "failed", "original_missing", str(error))
         except OriginalCorrupt as error:
             queue.finish(self.token, row, "failed", "original_corrupt", str(error))
-        except (OperationalError, OSError):
-            raise  # not the picture's fault: the whole claim is given back
+        except (DeviceOutOfMemory, MemoryError, *_TRANSIENT):
+            raise  # not the picture's fault
         except Exception as error:
-            log.exception("decoding %s", row.image_id)
+            log.exception("parsing %s", row.image_id)
             queue.finish(self.token, row, "failed", "analysis_error", repr(error)[:500])
         return None
 
-    def _parse(self, stream: Stream, groups: list[list[Ready]]) -> list[Future[queue.Found]]:
+    def _parse(
+        self, stream: Stream, groups: list[list[Ready]]
+    ) -> list[tuple[queue.Claimed, Future[queue.Found]]]:
         palette = stream.parser.manifest.palette
 
         def found(one: Ready, picture: DevicePicture) -> queue.Found:
@@ -263,7 +297,7 @@ class Batch:
 
         parsed = stream([one.prepared for one in ready] for ready in groups)
         return [
-            self.pool.submit(found, one, picture)
+            (one.row, self.pool.submit(found, one, picture))
             for ready, pictures in zip(groups, parsed, strict=True)
             for one, picture in zip(ready, pictures, strict=True)
         ]
@@ -287,22 +321,26 @@ def drain(name: str) -> int:
     """Claim and parse until the queue is empty or the turn is over; how many pictures were recorded.
 
     The next claim's pictures are decoded while the network works on the present ones; never more
-    than two claims are in memory.
+    than two claims are in memory, and only one where a picture of it was in a crash before.
     """
     worker = f"{name}@{socket.gethostname()}:{os.getpid()}"
     total, over = 0, time.monotonic() + _TURN_S
     with _told_to_stop() as stop, ThreadPoolExecutor(_THREADS) as pool:
 
-        def next_batch() -> Batch | None:
+        def next_batch(present: Batch | None = None) -> Batch | None:
             if stop.is_set() or time.monotonic() > over:
                 return None
-            token, rows = queue.claim(name, settings.BATCH, worker, settings.LEASE_S)
+            if present is not None and present.is_suspect:
+                return None
+            token, rows = queue.claim(
+                name, settings.BATCH, worker, settings.LEASE_S, beside=present is not None
+            )
             return Batch(token, rows, pool) if rows else None
 
         batch = next_batch()
         while batch is not None:
             try:
-                following = next_batch()
+                following = next_batch(batch)
             except BaseException:
                 batch.abandon()
                 raise

@@ -11,10 +11,10 @@ from typing import Any
 from django.conf import settings
 from django.core.files.storage import default_storage
 from django.core.management.base import BaseCommand
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, F, OuterRef
 from tqdm import tqdm
 
-from retrieval.models import Analysis, Descriptor, Image, Mask
+from retrieval.models import Analysis, ClassArea, Descriptor, Image, ImageTag, Mask, Region
 
 
 def file_problems() -> list[str]:
@@ -40,7 +40,7 @@ def file_problems() -> list[str]:
 
 
 def row_problems() -> list[str]:
-    """Analyses without results, results without an analysis, images without an analysis."""
+    """Analyses without results and the reverse, rows of another collection, images not analysed."""
     same = {"image": OuterRef("image"), "release": OuterRef("release")}
     found = []
     for model in (Mask, Descriptor):
@@ -50,6 +50,13 @@ def row_problems() -> list[str]:
         found += [
             f"{r.image_id}: {model.__name__} without analysis"
             for r in model.objects.exclude(Exists(analysed)).only("image_id")
+        ]
+    copies = (Analysis, Mask, Descriptor, Region, ClassArea, ImageTag)
+    for copy in copies:
+        elsewhere = copy._default_manager.exclude(collection=F("image__collection"))
+        found += [
+            f"{pk}: {copy.__name__} of another collection"
+            for pk in elsewhere.values_list("image_id", flat=True).distinct()
         ]
     without = Image.objects.exclude(Exists(Analysis.objects.filter(image=OuterRef("pk"))))
     return found + [f"{image.pk}: no analysis" for image in without]
