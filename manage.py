@@ -2,6 +2,7 @@
 """Paysage's command line. Commands find the embedded services running, or start them for as long."""
 
 import os
+import signal
 import sys
 
 WITHOUT_SERVICES = {
@@ -14,6 +15,8 @@ def main() -> None:
     """Start what the command needs, then let Django run it."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "retrieval.settings")
     command = sys.argv[1] if len(sys.argv) > 1 else "help"
+    # Told to stop, a command ends as after an error: what it started is stopped on the way out.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     if command not in WITHOUT_SERVICES and not command.startswith("-"):
         from retrieval.embedded import EmbeddedError, start_services
 

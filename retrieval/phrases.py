@@ -60,6 +60,7 @@ MESSAGES = (
     gettext_noop("Send the picture as the form field `file`."),
     gettext_noop("Something went wrong here; the log has it under the request's id."),
     gettext_noop("Sorting by area needs a class."),
+    gettext_noop("The JPEG has over {} scans, as no camera or program writes them; save it again."),
     gettext_noop("The PNG hides over 1 MB in compressed text; save it again without metadata."),
     gettext_noop("The WebP file ends after {} of {} bytes; upload it again in full."),
     gettext_noop("The ZIP cannot be read: {}"),

@@ -71,6 +71,7 @@ INSTALLED_APPS = [
     "workers",
 ]
 MIDDLEWARE = [
+    "retrieval.middleware.HealthMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "retrieval.middleware.RequestIdMiddleware",

@@ -7,6 +7,7 @@ Free of torch, so that a web process can refuse a file cheaply; the pixels are d
 from __future__ import annotations
 
 import io
+import re
 import struct
 import warnings
 import zlib
@@ -36,6 +37,11 @@ EXTENSIONS = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp"}
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _MAX_PNG_TEXT_BYTES = 1_000_000
+MAX_JPEG_SCANS = 100
+"""Encoders write one to a dozen; each costs a pass over all pixels, however few bytes it has."""
+_JPEG_SOS, _JPEG_EOI = 0xDA, 0xD9
+# Neither stuffed bytes, nor fill bytes, nor the markers that have no length (TEM, RST, SOI).
+_JPEG_MARKER = re.compile(rb"\xff([^\x00\x01\xff\xd0-\xd8])", re.DOTALL)
 _EXIF_ORIENTATION = 0x0112
 _TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 
@@ -118,13 +124,18 @@ def open_accepted(file: BinaryIO) -> Image.Image:
         # Broken EXIF and the like warn; they do not make a picture unusable.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return Image.open(file, formats=(*ACCEPTED, "MPO"))
+            picture = Image.open(file, formats=(*ACCEPTED, "MPO"))
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError) as error:
         raise ImageInvalid(
             "The picture's structure is broken; export it again and upload that."
         ) from error
     except (OverflowError, zlib.error) as error:  # MemoryError is the machine's, and passes
         raise ImageInvalid("The picture's structure is broken or hostile.") from error
+    if picture.format in ("JPEG", "MPO"):
+        file.seek(0)
+        _check_jpeg_scans(file.read())
+        file.seek(0)
+    return picture
 
 
 def _exif(picture: Image.Image) -> tuple[int, str | None]:
@@ -173,6 +184,29 @@ def inspect(file: BinaryIO | bytes | Path, limits: Limits | None = None) -> Imag
     kind = "JPEG" if picture.format == "MPO" else str(picture.format)
     file.seek(0)
     return ImageHeader(kind, width, height, taken_at)
+
+
+def _check_jpeg_scans(data: bytes) -> None:
+    """Refuse a JPEG (or the first picture of an MPO) of more than `MAX_JPEG_SCANS` scans.
+
+    Walks the segments as ITU-T T.81 annex B lays them out: what stands behind the end of the image,
+    or inside a segment, is never taken for a scan.
+
+    Raises:
+        ImageInvalid.
+    """
+    scans, position = 0, 2
+    while found := _JPEG_MARKER.search(data, position):
+        marker, position = found[1][0], found.end()
+        if marker == _JPEG_EOI:
+            return
+        scans += marker == _JPEG_SOS
+        if scans > MAX_JPEG_SCANS:
+            raise ImageInvalid(
+                f"The JPEG has over {MAX_JPEG_SCANS} scans, as no camera or program writes them; "
+                "save it again."
+            )
+        position += int.from_bytes(data[position : position + 2], "big")
 
 
 def _check_webp_length(file: BinaryIO, size: int) -> None:

@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,9 +66,25 @@ def until_ready(process: subprocess.Popen[str], said: list[str]) -> None:
     raise AssertionError("".join(said))
 
 
-def stop(process: subprocess.Popen[str]) -> list[psutil.Process]:
+def services(home: Path) -> list[psutil.Process]:
+    """PostgreSQL's and Redis's processes of a home, which are nobody's children.
+
+    Told by the folder they run in: Redis rewrites its command line.
+    """
+    found, root = [], home.resolve()
+    for process in psutil.process_iter(["name"]):
+        name = process.info["name"] or ""
+        if "postgres" not in name and "redis-server" not in name:
+            continue
+        with suppress(psutil.Error):
+            if Path(process.cwd()).is_relative_to(root):
+                found.append(process)
+    return found
+
+
+def stop(process: subprocess.Popen[str], home: Path) -> list[psutil.Process]:
     """SIGTERM; what is still alive of all that it had started."""
-    family = psutil.Process(process.pid).children(recursive=True)
+    family = psutil.Process(process.pid).children(recursive=True) + services(home)
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)
     _, alive = psutil.wait_procs(family, timeout=10)
@@ -88,13 +105,13 @@ def platform() -> Iterator[Platform]:
         yield Platform(process, f"http://127.0.0.1:{port}", password[1], home, said)
         if folder_for_people := os.environ.get("PAYSAGE_SCREENSHOTS"):
             (Path(folder_for_people) / "platform.log").write_text("".join(said))
-        alive = stop(process)
+        alive = stop(process, home)
         assert not alive, alive
         started = time.monotonic()
         again, heard = serve(home, port), []
         until_ready(again, heard)
         assert time.monotonic() - started < 15
-        assert not stop(again)
+        assert not stop(again, home)
 
 
 @pytest.fixture(scope="session")

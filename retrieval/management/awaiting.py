@@ -34,43 +34,53 @@ def _consumers(queue_name: str) -> int:
     return sum(any(q["name"] == queue_name for q in queues) for queues in found.values())
 
 
-@contextmanager
-def workers_running(queues: Sequence[str]) -> Iterator[None]:
-    """Workers for these queues while the block runs: those that are there, or one of our own."""
-    missing = [name for name in queues if not _consumers(name)]
-    if not missing:
-        yield
-        return
-    command = [
-        sys.executable,
-        "-m",
-        "celery",
-        "-A",
-        "workers.app",
-        "worker",
-        "-Q",
-        ",".join(missing),
-        "-c",
-        "1",
-        "-l",
-        "WARNING",
-        "-n",
-        f"command-{uuid.uuid4().hex[:8]}@%h",
-        "--without-gossip",
-        "--without-mingle",
-    ]
-    child = subprocess.Popen(
-        command, cwd=env.ROOT, stdout=sys.stderr, stderr=sys.stderr, preexec_fn=die_with_parent
-    )
-    try:
-        yield
-    finally:
-        child.terminate()
+class _Workers:
+    """Workers for some queues: those that are there, or one of our own for as long as we wait."""
+
+    def __init__(self, queues: Sequence[str]) -> None:
+        self.queues = queues
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def ensure(self) -> None:
+        """Start a worker for queues that nobody listens to; a platform may end while we wait."""
+        if self._child is not None and self._child.poll() is None:
+            return
+        missing = [name for name in self.queues if not _consumers(name)]
+        if missing:
+            self._child = self._start(missing)
+            for name in missing:
+                ring_now(name)
+
+    def _start(self, queues: list[str]) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "celery", "-A", "workers.app", "worker"]
+        command += ["-Q", ",".join(queues), "-c", "1", "-l", "WARNING"]
+        command += ["-n", f"command-{uuid.uuid4().hex[:8]}@%h"]
+        command += ["--without-gossip", "--without-mingle"]
+        return subprocess.Popen(
+            command, cwd=env.ROOT, stdout=sys.stderr, stderr=sys.stderr, preexec_fn=die_with_parent
+        )
+
+    def stop(self) -> None:
+        """End ours."""
+        if self._child is None:
+            return
+        self._child.terminate()
         try:
-            child.wait(30)
+            self._child.wait(30)
         except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
+            self._child.kill()
+            self._child.wait()
+
+
+@contextmanager
+def workers_running(queues: Sequence[str]) -> Iterator[_Workers]:
+    """Somebody listens to these queues while the block runs; `ensure` looks again."""
+    workers = _Workers(queues)
+    try:
+        workers.ensure()
+        yield workers
+    finally:
+        workers.stop()
 
 
 def await_images(ids: Sequence[uuid.UUID], queues: Sequence[str] = ("bulk",)) -> Counter[str]:
@@ -79,7 +89,7 @@ def await_images(ids: Sequence[uuid.UUID], queues: Sequence[str] = ("bulk",)) ->
     if not rows.exclude(state__in=Analysis.FINAL).exists():
         return Counter(rows.values_list("state", flat=True))
     with (
-        workers_running(queues),
+        workers_running(queues) as workers,
         tqdm(total=rows.count(), desc="parsing", unit="image", mininterval=1) as bar,
     ):
         for name in queues:
@@ -93,5 +103,6 @@ def await_images(ids: Sequence[uuid.UUID], queues: Sequence[str] = ("bulk",)) ->
                 return states
             if time.monotonic() - swept > _SWEEP_S:  # a worker of ours has no scheduler beside it
                 queue.sweep()
+                workers.ensure()
                 swept = time.monotonic()
             time.sleep(_POLL_S)

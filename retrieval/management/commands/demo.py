@@ -11,8 +11,8 @@ from django.core.management.base import BaseCommand
 from PIL import Image as Pillow
 from tqdm import tqdm
 
-from retrieval import services
-from retrieval.management.prepared import prepare
+from retrieval import env, services
+from retrieval.management.prepared import ensure_administrator, prepare
 from retrieval.models import Collection
 from retrieval.upload import store_upload
 from segmentation.scenes import render
@@ -22,20 +22,23 @@ COUNT = 150
 
 
 class Command(BaseCommand):
-    help = "Store the demo collection's rendered pictures, unless it is there."
+    help = "Store the demo collection's rendered pictures, unless that was done before."
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--count", type=int, default=COUNT)
+        parser.add_argument("--again", action="store_true", help="also if it was loaded before")
 
-    def handle(self, *, count: int, **_: Any) -> None:
+    def handle(self, *, count: int, again: bool, **_: Any) -> None:
         prepare()
-        owner = get_user_model().objects.filter(is_superuser=True).order_by("pk").first()
-        if owner is None:
+        if said := ensure_administrator():  # the first command of a platform of containers
+            self.stdout.write(said)
+        marker = env.folder("PAYSAGE_HOME") / "demo-loaded"
+        if marker.exists() and not again:  # whoever deleted it does not want it back
             return
+        owner = get_user_model().objects.filter(is_superuser=True).order_by("pk").first()
+        assert owner is not None
         found = Collection.objects.filter(name=NAME, owner=owner).first()
         collection = found or services.create_collection(owner, NAME, "public")
-        if collection.images.count() >= count:
-            return
         for seed in tqdm(range(count), "demo", unit="image", mininterval=5):
             scene = render(seed)
             buffer = io.BytesIO()
@@ -50,3 +53,5 @@ class Command(BaseCommand):
                 rendered=True,
                 priority=1,
             )
+        marker.parent.mkdir(parents=True, exist_ok=True)
+        marker.touch()

@@ -96,7 +96,10 @@ class Command(BaseCommand):
                 raise CommandError(f"there is no user {owner!r}")
             user = users.create_user("admin", is_staff=True, is_superuser=True)  # type: ignore[attr-defined]
         found = Collection.objects.filter(owner=user, name=name, kind="normal").first()
-        return found or services.create_collection(user, name)
+        try:
+            return found or services.create_collection(user, name)
+        except RetrievalError as error:
+            raise CommandError(error.message) from error
 
     def _report(self, counts: dict[str, int], seconds: float, as_json: bool) -> None:
         if as_json:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import fcntl
 import os
-import secrets
 import socket
 import sys
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -19,6 +19,9 @@ from django.core.management.base import BaseCommand, CommandError
 from retrieval import env
 from retrieval.embedded.services import EmbeddedError, prepare_home, start_services
 from retrieval.embedded.supervisor import Child, Supervisor
+
+_WEB_S = 180.0
+"""How long the web server may take to be ready."""
 
 
 class Command(BaseCommand):
@@ -97,9 +100,7 @@ class Command(BaseCommand):
         connections["default"].settings_dict.update(_database(env.text("DATABASE_URL")))
 
     def _prepare(self) -> None:
-        from django.contrib.auth import get_user_model
-
-        from retrieval.management.prepared import prepare
+        from retrieval.management.prepared import ensure_administrator, prepare
         from retrieval.starter import newer_weights_shipped
 
         prepare()
@@ -116,11 +117,8 @@ class Command(BaseCommand):
             verbosity=0,
             ignore_patterns=["browser-test-bundle.js", "demo", "src", "*.map"],
         )
-        users = get_user_model().objects
-        if not users.filter(is_superuser=True).exists():
-            password = secrets.token_urlsafe(12)
-            users.create_superuser("admin", password=password)  # type: ignore[attr-defined]
-            print(f"admin account: admin / {password} (shown once)", flush=True)
+        if said := ensure_administrator():
+            print(said, flush=True)
 
     # --- children -----------------------------------------------------------------------------
 
@@ -134,10 +132,10 @@ class Command(BaseCommand):
             options = ["worker", "-Q", queue, "-n", f"{queue}@%h", "-c", "1", "-l", "WARNING"]
             return Child(queue, [*celery, *options, "--without-gossip", "--without-mingle"])
 
-        # Waits for others' servers, and does what takes long beside parsing: releases, indexes,
-        # statistics. One thread for each.
+        # Waits for others' servers, and does what is not to wait for parsing: sweeps, expiry,
+        # releases, indexes, statistics. One thread for each.
         options = ["worker", "-Q", "hooks,releases", "-n", "hooks@%h", "-l", "WARNING"]
-        options += ["-P", "threads", "-c", "4"]
+        options += ["-P", "threads", "-c", "6"]
         hooks = Child("hooks", [*celery, *options, "--without-gossip", "--without-mingle"])
         schedule = str(home / "run" / "schedule")
         web = [
@@ -167,10 +165,18 @@ class Command(BaseCommand):
         ]
 
     def _await_web(self, supervisor: Supervisor, host: str, port: int) -> None:
+        last, until = "nothing", time.monotonic() + _WEB_S
         while not supervisor.ending.wait(0.2):
             try:
                 with urllib.request.urlopen(f"http://{host}:{port}/healthz", timeout=2):
                     return
-            except (urllib.error.URLError, OSError):
+            except urllib.error.HTTPError as error:
+                last = f"{error.code} {error.read(300).decode(errors='replace')}"
+                if error.code < 500:
+                    raise CommandError(f"the web server answered its probe with {last}") from error
+            except (urllib.error.URLError, OSError) as error:
+                last = str(error)
                 if supervisor.children[0].process.poll() is not None:  # type: ignore[union-attr]
                     raise CommandError("the web server does not start; see above") from None
+            if time.monotonic() > until:
+                raise CommandError(f"the web server is not ready after {_WEB_S:.0f} s: {last}")
