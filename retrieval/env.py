@@ -17,6 +17,7 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "PAYSAGE_SECURE": ("0", "1 behind HTTPS: secure cookies, HSTS, redirect to https"),
     "PAYSAGE_DEBUG": ("0", "1 shows Django's error pages"),
     "PAYSAGE_DEVICE": ("auto", "where the network runs: auto, cpu, cuda, cuda:N"),
+    "PAYSAGE_PRECISION": ("auto", "auto, float32 or bfloat16; auto: bfloat16 where it is fast"),
     "PAYSAGE_BATCH": ("16", "most pictures in one forward pass"),
     "PAYSAGE_LEASE_S": ("60", "seconds after which a silent worker's pictures go to another"),
     "PAYSAGE_SWEEP_S": ("30", "seconds between sweeps of the queue"),
@@ -47,6 +48,15 @@ def number(name: str) -> int:
         value = 0
     if value < 1:
         raise EnvironmentInvalid(f"{name} must be a positive whole number, not {text(name)!r}")
+    return value
+
+
+def choice(name: str, *options: str) -> str:
+    """One of some words; EnvironmentInvalid otherwise."""
+    value = text(name).lower()
+    if value not in options:
+        allowed = ", ".join(options)
+        raise EnvironmentInvalid(f"{name} must be one of {allowed}, not {text(name)!r}")
     return value
 
 

@@ -216,6 +216,10 @@ UNFOLD = {
 IMPORT_EXPORT_USE_TRANSACTIONS = True
 
 DEVICE = env.text("PAYSAGE_DEVICE")
+# Whether the network computes in bfloat16; None for where that is fast.
+BF16 = {"auto": None, "float32": False, "bfloat16": True}[
+    env.choice("PAYSAGE_PRECISION", "auto", "float32", "bfloat16")
+]
 BATCH = env.number("PAYSAGE_BATCH")
 LEASE_S = env.number("PAYSAGE_LEASE_S")
 SWEEP_S = env.number("PAYSAGE_SWEEP_S")

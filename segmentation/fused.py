@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from segmentation.backbones import BasicBlock, Bottleneck
 from segmentation.pspnet import PSPNet
+from segmentation.winograd import Winograd, suits
 
 
 def _conv_norm_pairs(module: nn.Module) -> Iterator[tuple[str, str]]:
@@ -85,7 +86,10 @@ class FusedConv(nn.Module):
             self.bias = self.bias.to(kind)
         self.packed: Tensor | None = None
         self.matrix: Tensor | None = None
-        if product and not summed:
+        self.quick: Winograd | None = None
+        if suits(convolution, kind) and self.then in ("none", "relu"):
+            self.quick = Winograd(convolution)
+        elif product and not summed:
             self.matrix = torch.ops.mkldnn._reorder_linear_weight(weight.flatten(1), None)
         else:
             self.packed = torch.ops.mkldnn._reorder_convolution_weight(
@@ -95,6 +99,9 @@ class FusedConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.matrix is not None:
             return self._product(x)
+        if self.quick is not None:
+            answer = self._with_bias(self.quick(x))
+            return answer.relu_() if self.then == "relu" else answer
         found: Tensor = torch.ops.mkldnn._convolution_pointwise(
             x, self.packed, self.bias, *self.where, self.groups, self.then, self.limits, ""
         )
@@ -110,8 +117,13 @@ class FusedConv(nn.Module):
         seen: Tensor = found.reshape(batch, height, width, -1).permute(0, 3, 1, 2)
         return seen
 
+    def _with_bias(self, answer: Tensor) -> Tensor:
+        return answer if self.bias is None else answer.add_(self.bias[:, None, None])
+
     def onto(self, x: Tensor, other: Tensor) -> Tensor:
         """ReLU of the convolution plus `other`, written over `other`: it is read and written once."""
+        if self.quick is not None:
+            return other.add_(self._with_bias(self.quick(x))).relu_()
         found: Tensor = torch.ops.mkldnn._convolution_pointwise_.binary(
             other,
             x,

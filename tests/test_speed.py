@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
 from django.core.management import call_command
 
-from segmentation import speed
+from retrieval import env
+from segmentation import speed, winograd
 from segmentation.explain import explain
 from segmentation.folded import FoldedPyramid, speed_up
 from segmentation.fused import FineClassifier, FusedConv, fuse_batch_norms
 from segmentation.graphs import Graphs, padded
 from segmentation.inference import InferenceRule
+from segmentation.manifest import Manifest
 from segmentation.predict import Parser, has_fast_bf16
 from segmentation.preprocess import InputRule
 from segmentation.pspnet import NetworkConfig, PSPNet
@@ -22,6 +25,7 @@ from segmentation.rounding import correct_biases
 from segmentation.scenes import render
 from segmentation.stream import Stream, cell_counts
 from segmentation.uploads import Uploads
+from workers.pipeline import _parser
 
 CPU = torch.device("cpu")
 needs_bf16 = pytest.mark.skipif(not has_fast_bf16(CPU), reason="this CPU has no bfloat16")
@@ -73,6 +77,69 @@ def test_fused_calls_answer_as_the_plain_network_in_float32(backbone):
     for name in ("logits", "fused", "general"):
         one, other = getattr(found, name), getattr(expected, name)
         assert (one - other).abs().max() < 1e-3 * other.abs().max(), name
+
+
+@pytest.mark.parametrize(
+    ("batch", "inputs", "outputs", "height", "width", "dilation"),
+    [
+        (2, 128, 130, 17, 23, 1),
+        (1, 200, 128, 5, 3, 4),
+        (3, 256, 128, 61, 33, 2),
+        (1, 160, 128, 4, 8, 1),
+    ],
+)
+@pytest.mark.parametrize("at_once", [1, 1 << 24])
+def test_winograd_is_the_convolution(
+    batch, inputs, outputs, height, width, dilation, at_once, monkeypatch
+):
+    monkeypatch.setattr(winograd, "_MAX_ELEMENTS", at_once)  # 1: a row of tiles at a time
+    torch.manual_seed(0)
+    convolution = torch.nn.Conv2d(
+        inputs, outputs, 3, padding=dilation, dilation=dilation, bias=False
+    )
+    assert winograd.suits(convolution, torch.float32)
+    x = torch.randn(batch, inputs, height, width)
+    with torch.inference_mode():
+        quick = winograd.Winograd(convolution)
+        quick(
+            torch.full((1, inputs, 90, 70), torch.nan)
+        )  # what others left in the buffers is not read
+        exact = convolution.double()(x.double())
+        found = quick(x.contiguous(memory_format=torch.channels_last))
+        with ThreadPoolExecutor(2) as threads:
+            others = list(threads.map(quick, [x, -x]))
+    assert found.shape == exact.shape
+    assert (found - exact).abs().max() < 1e-4
+    assert (others[0] - exact).abs().max() < 1e-4 and (others[1] + exact).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"stride": 2},
+        {"groups": 2},
+        {"padding": 0},
+        {"kernel_size": 1, "padding": 0},
+        {"out_channels": 64},
+    ],
+)
+def test_winograd_leaves_other_convolutions_alone(changes):
+    shape = {"in_channels": 128, "out_channels": 128, "kernel_size": 3, "padding": 1}
+    assert winograd.suits(torch.nn.Conv2d(**shape), torch.float32)
+    assert not winograd.suits(torch.nn.Conv2d(**shape), torch.bfloat16)
+    assert not winograd.suits(torch.nn.Conv2d(**(shape | changes)), torch.float32)
+
+
+def test_the_precision_is_a_setting(settings, monkeypatch):
+    digest = Manifest.load("starter").weights_sha256
+    for wanted in (False, True) if has_fast_bf16(CPU) else (False,):
+        settings.BF16 = wanted
+        _parser.cache_clear()
+        assert _parser("starter", digest).fast is wanted
+    _parser.cache_clear()
+    monkeypatch.setenv("PAYSAGE_PRECISION", "half")
+    with pytest.raises(env.EnvironmentInvalid, match="float32, bfloat16, not 'half'"):
+        env.choice("PAYSAGE_PRECISION", "auto", "float32", "bfloat16")
 
 
 @needs_bf16

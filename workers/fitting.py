@@ -47,7 +47,7 @@ def fit(
     if len(ids) < LEAST:
         raise StateConflict(f"Fitting needs {LEAST} pictures or more; there are {len(ids)}.")
     places = np.random.default_rng(seed).permutation(len(ids))[:sample]
-    parser = Parser.load(weights_of(release), settings.DEVICE)
+    parser = Parser.load(weights_of(release), settings.DEVICE, bf16=settings.BF16)
     rows = []
     for number, place in enumerate(sorted(places.tolist())):
         progress(number, len(places))

@@ -179,7 +179,7 @@ def in_process(
 
 def measure(images: int, queries: int, region_images: int, sources: int) -> dict[str, Any]:
     """Fill, build, ask; everything in one scratch database that is dropped afterwards."""
-    parser = Parser.load("starter", settings.DEVICE)
+    parser = Parser.load("starter", settings.DEVICE, bf16=settings.BF16)
     resampler = Resampler(sources_from(parser, sources), len(parser.manifest.labels))
     region_images = min(images, region_images)
     memory_mb = 512 if images <= 100_000 else 2048

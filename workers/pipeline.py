@@ -71,7 +71,7 @@ class Ready:
 @lru_cache(maxsize=2)
 def _parser(weights: str, sha256: str) -> Parser:
     """Loaded weights; the digest is part of the key, as a fit changes them under their name."""
-    parser = Parser.load(weights, settings.DEVICE)
+    parser = Parser.load(weights, settings.DEVICE, bf16=settings.BF16)
     if parser.manifest.weights_sha256 != sha256:  # vectors of two networks are not to be compared
         raise WeightsError(
             "The weights of this release are not those it was made from; put them back, or import "

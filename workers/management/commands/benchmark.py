@@ -184,7 +184,7 @@ class Command(BaseCommand):
                 paths = picture_files(images if what == "ingest" else 200, Path(folder))
                 if what == "ingest":
                     result = {"ingest": measure_ingest(paths)}
-                parser = Parser.load(weights_of(release), settings.DEVICE)
+                parser = Parser.load(weights_of(release), settings.DEVICE, bf16=settings.BF16)
                 model = measure_model(parser, paths[:400], options["batch"])
                 if what == "ingest":
                     # What the model does for ingest ends with vectors, not with the last map.
