@@ -46,7 +46,7 @@ class Speed:
         images: pictures that were timed.
         images_per_s, ms_per_image: through the network, from resized pictures.
         gflop_per_image: floating-point operations of the network as published (a multiply-add is 2).
-        computed_gflop_per_image: those that are really done, less where the pyramid is folded.
+        computed_gflop_per_image: less where the pyramid is folded; Winograd's count as direct ones.
         achieved_gflops: computed operations a second.
         matmul_gflops: of 2048 × 2048 matrices in the same number type, in the same rounds.
         ratio_to_matmul: median over the rounds of achieved / matmul.
